@@ -1,0 +1,1 @@
+"""Benchmarks: what seawall costs, measured as ratios in one run and never asserted."""

@@ -1,0 +1,77 @@
+"""The server of each row: from a kind to addresses that answer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.wrappers_pb2 import StringValue
+from grpc import aio
+
+from bench.echo import Echo, EchoServicer, add_EchoServicer_to_server
+
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A server that runs: where, and how many calls it has had."""
+
+    address: str
+    calls: Callable[[], int]
+
+
+@asynccontextmanager
+async def plain(**options: Any) -> AsyncIterator[Serving]:
+    echo, server = Echo(), aio.server(**options)
+    add_EchoServicer_to_server(echo, server)
+    port = server.add_insecure_port(f"{HOST}:0")
+    await server.start()
+    try:
+        yield Serving(f"{HOST}:{port}", lambda: echo.calls)
+    finally:
+        await server.stop(grace=0)
+
+
+def bare() -> AbstractAsyncContextManager[Serving]:
+    return plain()
+
+
+def otel() -> AbstractAsyncContextManager[Serving]:
+    from opentelemetry.instrumentation.grpc import aio_server_interceptor
+
+    made = aio_server_interceptor()  # type: ignore[no-untyped-call,unused-ignore]
+    return plain(interceptors=[made])
+
+
+@asynccontextmanager
+async def seawall() -> AsyncIterator[Serving]:
+    from seawall import Service
+
+    # The same work as ``Echo``, as one of seawall's services.
+    class Served(Service, EchoServicer):
+        calls = 0
+
+        async def Say(self, request: StringValue, context: Any) -> StringValue:
+            self.calls += 1
+            return request
+
+    service = Served(registry="memory://bench", host=HOST, port=0, grace=1.0, settle=0.0)
+    async with service:
+        yield Serving(f"{HOST}:{service.port}", lambda: service.calls)
+
+
+KINDS: dict[str, Callable[[], AbstractAsyncContextManager[Serving]]] = {
+    "bare": bare,
+    "otel": otel,
+    "seawall": seawall,
+}
+
+
+@asynccontextmanager
+async def several(kind: str, count: int) -> AsyncIterator[list[Serving]]:
+    """``count`` servers of one kind in this process, each on a port of its own."""
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(KINDS[kind]()) for _ in range(count)]

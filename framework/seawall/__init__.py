@@ -1,0 +1,40 @@
+"""gRPC services in Python that keep answering when what they depend on does not."""
+
+from seawall.assembly import connect
+from seawall.call import Attempt, Failure, Instance
+from seawall.context import options
+from seawall.errors import (
+    CircuitOpen,
+    ConfigError,
+    DeadlinePassed,
+    NoEndpoints,
+    Refused,
+    RegistryError,
+    RegistryUnavailable,
+    SeawallError,
+    ServiceError,
+)
+from seawall.server import Service, client
+from seawall.transport.translate import CallError
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Attempt",
+    "CallError",
+    "CircuitOpen",
+    "ConfigError",
+    "DeadlinePassed",
+    "Failure",
+    "Instance",
+    "NoEndpoints",
+    "Refused",
+    "RegistryError",
+    "RegistryUnavailable",
+    "SeawallError",
+    "Service",
+    "ServiceError",
+    "client",
+    "connect",
+    "options",
+]

@@ -1,0 +1,219 @@
+"""The vocabulary of every room: methods, instances, endpoints, calls and their outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from grpc import StatusCode
+
+if TYPE_CHECKING:
+    from seawall.errors import Refused
+
+JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A gRPC method as its contract describes it."""
+
+    path: str
+    """``/shop.v1.Inventory/GetStock``, as on the wire."""
+    service: str
+    """``shop.v1.Inventory``: the key under which instances are found."""
+    name: str
+    """``GetStock``."""
+    idempotent: bool = False
+    """True if the proto says ``idempotency_level = IDEMPOTENT`` or ``NO_SIDE_EFFECTS``."""
+    request_streaming: bool = False
+    response_streaming: bool = False
+
+    @property
+    def streaming(self) -> bool:
+        return self.request_streaming or self.response_streaming
+
+    @classmethod
+    def from_path(cls, path: str, **facts: bool) -> Method:
+        service, _, name = path.lstrip("/").rpartition("/")
+        return cls(path, service, name, **facts)
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One running copy of a service, as the registry announces it."""
+
+    service: str
+    """Full proto name, for example ``shop.v1.Inventory``."""
+    id: str
+    """Unique among the service's instances; a restarted process has a new one."""
+    address: str
+    """What a client dials: ``host:port``, ``[v6]:port`` or ``unix:/path``."""
+    metadata: Mapping[str, JSON] = field(default_factory=dict, hash=False)
+    """Facts about it: version, zone, weight, started_at, protocol, and the user's own labels."""
+
+
+class Endpoint:
+    """An instance as one client sees it: its connection's state and its statistics.
+
+    Balancers read it, the balance and breaker layers write it. It lives for as long as the
+    registry lists the instance, so statistics survive changes to the others.
+    """
+
+    __slots__ = (
+        "address", "breaker", "instance", "latency", "outstanding", "problem", "ready", "settled",
+        "transport",
+    )  # fmt: skip
+
+    def __init__(
+        self, instance: Instance, breaker: Any, latency: Any, transport: Any = None
+    ) -> None:
+        self.instance = instance
+        self.address = instance.address
+        self.breaker = breaker
+        """Its ``policy.breaker.Breaker``."""
+        self.latency = latency
+        """Its ``balancer.latency.PeakEwma``."""
+        self.transport = transport
+        """What the driver sends through; nobody else touches it."""
+        self.ready = False
+        """Whether its connection is up."""
+        self.settled = False
+        """Whether a first attempt to connect has ended, well or not."""
+        self.problem: str | None = None
+        """Why it isn't connected, in words."""
+        self.outstanding = 0
+        """This client's calls that are under way there."""
+
+    def __repr__(self) -> str:
+        state = "ready" if self.ready else "not connected"
+        return f"<Endpoint {self.address} {state} outstanding={self.outstanding}>"
+
+
+class Success:
+    """The call, or one attempt at it, was answered with OK."""
+
+    __slots__ = ("fallback", "value")
+    ok: Literal[True] = True
+
+    def __init__(self, value: Any = None, *, fallback: bool = False) -> None:
+        self.value = value
+        self.fallback = fallback
+        """True if ``value`` is the user's own answer, in place of a server's."""
+
+    def __repr__(self) -> str:
+        return f"Success({self.value!r})"
+
+
+class Failure:
+    """The call, or one attempt at it, did not succeed."""
+
+    __slots__ = (
+        "code", "details", "error", "limit", "pending", "pushback", "refusal", "sent", "stop",
+    )  # fmt: skip
+    ok: Literal[False] = False
+
+    def __init__(
+        self,
+        code: StatusCode,
+        details: str = "",
+        *,
+        sent: bool = True,
+        pushback: float | None = None,
+        stop: bool = False,
+        limit: bool = False,
+        pending: list[Callable[[Outcome], None]] | None = None,
+        refusal: type[Refused] | None = None,
+        error: BaseException | None = None,
+    ) -> None:
+        self.code = code
+        self.details = details
+        self.sent = sent
+        """False if it provably never reached a server."""
+        self.pushback = pushback
+        """Seconds after which the server asked to be tried again: so it did not run the call."""
+        self.stop = stop
+        """The server asked not to be tried again."""
+        self.limit = limit
+        """The limit for one attempt passed, not the deadline of the call."""
+        self.pending = pending
+        """Not None if the attempt was left running beside its successor: hooks to call with what
+        became of it in the end."""
+        self.refusal = refusal
+        """Set if the framework refused by itself."""
+        self.error = error
+        """The driver's own error behind it, if any."""
+
+    def __repr__(self) -> str:
+        return f"Failure({self.code.name}, {self.details!r})"
+
+
+Outcome = Success | Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What became of one attempt, for ``explain()``."""
+
+    number: int
+    address: str
+    code: StatusCode
+    details: str
+    duration: float
+    """Seconds from its start to its end."""
+
+
+class Call:
+    """One call of a stub, from its start to its end. The layers of a plan share and change it."""
+
+    __slots__ = (
+        "abandon", "at_end", "attempt", "attempts", "committed", "deadline", "endpoint",
+        "keep_late", "limit", "metadata", "method", "notes", "options", "span", "started", "tried",
+        "wait_for_ready",
+    )  # fmt: skip
+
+    def __init__(self, method: Method, started: float, deadline: float | None) -> None:
+        self.method = method
+        self.started = started
+        self.deadline = deadline
+        """On the driver's clock; None = no limit."""
+        self.attempt = 1
+        self.limit: float | None = None
+        """Seconds that the current attempt may take until its first answer; None = no limit."""
+        self.keep_late = False
+        """After ``limit`` the attempt goes on beside its successor; the first answer wins."""
+        self.abandon: Callable[[], bool] | None = None
+        """Asked when ``limit`` has passed: may the attempt be given up for another one?"""
+        self.endpoint: Endpoint | None = None
+        """Where the current attempt goes."""
+        self.tried: tuple[Endpoint, ...] = ()
+        """Where earlier attempts went."""
+        self.attempts: list[Attempt] | None = None
+        """The failed attempts."""
+        self.notes: list[str] | None = None
+        """What budget, breaker and deadline had to say."""
+        self.metadata: tuple[tuple[str, str | bytes], ...] = ()
+        """Sent with every attempt, after the user's own."""
+        self.options: Mapping[str, Any] | None = None
+        self.span: Any = None
+        """The call's span while it is recorded; only telemetry looks at it."""
+        self.wait_for_ready: bool = False
+        self.committed = False
+        """Bound to the attempt in hand: the requests were not kept for another one."""
+        self.at_end: list[Callable[[Outcome], None]] | None = None
+        """For a stream: what to call when it ends, as its plan ends with its first message."""
+
+    def note(self, text: str) -> None:
+        if self.notes is None:
+            self.notes = []
+        self.notes.append(text)
+
+    def record(self, attempt: Attempt) -> None:
+        if self.attempts is None:
+            self.attempts = []
+        self.attempts.append(attempt)
+
+    def when_ended(self, hook: Callable[[Outcome], None]) -> None:
+        if self.at_end is None:
+            self.at_end = []
+        self.at_end.append(hook)

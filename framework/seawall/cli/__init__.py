@@ -1,0 +1,5 @@
+"""The command ``seawall``."""
+
+from seawall.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,98 @@
+"""What the framework tells about itself while it works.
+
+Parts emit frozen event objects to a ``Listener``; telemetry turns them into logs. An event is
+emitted when something *changes*, never for every call.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Base of all events."""
+
+    level: ClassVar[str] = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class InstancesChanged(Event):
+    """The registry's list of a service's instances changed."""
+
+    service: str
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointConnected(Event):
+    """An instance can be picked from now on."""
+
+    service: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointLost(Event):
+    """The connection to an instance broke: it isn't picked until it is back."""
+
+    level: ClassVar[str] = "warning"
+    service: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerChanged(Event):
+    """An endpoint's breaker moved from one state to another."""
+
+    level: ClassVar[str] = "warning"
+    service: str
+    address: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryLost(Event):
+    """The registry can't be reached; the last good lists stay in use."""
+
+    level: ClassVar[str] = "warning"
+    registry: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryRegained(Event):
+    """The registry answers again."""
+
+    registry: str
+    outage: float
+    """Seconds since it was lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationRestored(Event):
+    """This process's own registration had gone (lease lost, key deleted) and was put again."""
+
+    level: ClassVar[str] = "warning"
+    registry: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MalformedEntry(Event):
+    """An entry of the registry can't be read; it is skipped. Told once for each value."""
+
+    level: ClassVar[str] = "warning"
+    registry: str
+    key: str
+    problem: str
+
+
+Listener = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """The listener that nobody needs to set."""

@@ -1,0 +1,1 @@
+"""Decisions about one call: no I/O, no clock, no event loop of its own."""

@@ -1,0 +1,160 @@
+"""The balance layer: where an attempt goes, and what is learned from how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from grpc import StatusCode
+
+from seawall.call import Call, Endpoint, Failure, Outcome
+from seawall.clock import Clock
+from seawall.errors import CircuitOpen, NoEndpoints, Refused
+from seawall.policy.classify import Verdict, classify
+from seawall.policy.group import Group
+from seawall.policy.plan import Await, Handler, Layer, Plan
+
+ERROR_LATENCY = 1.0
+"""Seconds that a failed attempt counts as, at least: an instance that fails fast must not look
+fast and attract traffic. With 1 of 50 instances failing in 1 ms, errors fall from 4 % to 0.00 %
+(peak EWMA, simulated)."""
+
+FIRST_LIST_TIMEOUT = 4.0
+"""Seconds that a call waits for the registry's first list, at most."""
+
+CONNECT_TIMEOUT = 4.0
+"""Seconds that a call waits while instances are listed and none has yet been tried, at most."""
+
+
+class Picker(Protocol):
+    """What the layer needs of a balancer."""
+
+    def pick(self, candidates: Sequence[Endpoint], call: Call) -> Endpoint:
+        """Choose one of ``candidates``, which are never empty."""
+
+
+def balance(group: Group, picker: Picker, clock: Clock) -> Layer:
+    """Give each attempt an endpoint that is connected and that its breaker admits.
+
+    It stands below retry, so that each attempt is a new pick, elsewhere than the earlier ones
+    while there is an elsewhere.
+    """
+
+    def layer(inner: Handler) -> Handler:
+        return lambda call: _balanced(call, inner, group, picker, clock)
+
+    return layer
+
+
+def _balanced(call: Call, inner: Handler, group: Group, picker: Picker, clock: Clock) -> Plan:
+    candidates: Sequence[Endpoint] = group.ready
+    if not candidates or call.tried or group.tripped:
+        since = now = clock()
+        while not (candidates := _candidates(call, group, now)):
+            refusal = _refusal(call, group, now, now - since)
+            if refusal is not None:
+                call.endpoint = None
+                return refusal
+            yield Await(_patience(call, group, now, now - since))
+            now = clock()
+    endpoint = call.endpoint = picker.pick(candidates, call)
+    endpoint.outstanding += 1
+    if len(candidates) == 1 and call.keep_late:
+        call.limit = None  # there is nowhere else to try beside it
+    started = clock()
+    held = True
+    try:
+        outcome: Outcome = yield from inner(call)
+        if not outcome.ok:
+            _learn(endpoint, outcome, clock() - started, clock)
+            if outcome.pending is not None:
+                held = False
+                outcome.pending.append(lambda end: _release(endpoint, end, clock))
+            return outcome
+        endpoint.latency.observe(clock() - started, clock)
+        if call.method.response_streaming:
+            held = False
+            call.when_ended(lambda end: _release(endpoint, end, clock))
+        return outcome
+    finally:
+        if held:
+            endpoint.outstanding -= 1
+
+
+def _learn(endpoint: Endpoint, failure: Failure, elapsed: float, clock: Clock) -> None:
+    verdict = classify(failure)
+    if verdict is Verdict.CALLER:
+        endpoint.latency.observe(elapsed, clock)
+    elif verdict is not Verdict.CANCELLED:
+        endpoint.latency.observe(max(elapsed, ERROR_LATENCY), clock)
+
+
+def _release(endpoint: Endpoint, end: Outcome, clock: Clock) -> None:
+    endpoint.outstanding -= 1
+    if not end.ok and classify(end) is Verdict.FAULT:
+        endpoint.latency.observe(ERROR_LATENCY, clock)
+
+
+def _candidates(call: Call, group: Group, now: float) -> Sequence[Endpoint]:
+    admitted = [e for e in group.ready if e.breaker.admits(now)]
+    if call.tried:
+        return [e for e in admitted if e not in call.tried] or admitted
+    return admitted
+
+
+def _refusal(call: Call, group: Group, now: float, waited: float) -> Failure | None:
+    """Why there is nowhere to send the call; None while waiting for it makes sense."""
+    if call.deadline is not None and now >= call.deadline:
+        return _refuse(group, StatusCode.DEADLINE_EXCEEDED)
+    if call.wait_for_ready or waited < _hope(group):
+        return None
+    return _refuse(group, StatusCode.UNAVAILABLE)
+
+
+def _hope(group: Group) -> float:
+    """For how many seconds it makes sense to wait for an endpoint, from the start of the wait."""
+    if not group.resolved:
+        # A registry that has just gone may be back in a moment.
+        return FIRST_LIST_TIMEOUT if group.problem is None else FIRST_LIST_TIMEOUT / 2
+    if not group.ready and any(not e.settled for e in group.endpoints):
+        return CONNECT_TIMEOUT
+    return 0.0
+
+
+def _patience(call: Call, group: Group, now: float, waited: float) -> float:
+    """Seconds to wait for a change before looking again."""
+    patience = 3600.0 if call.wait_for_ready else _hope(group) - waited
+    if call.deadline is not None:
+        patience = min(patience, call.deadline - now)
+    return max(0.001, patience)
+
+
+def _refuse(group: Group, code: StatusCode) -> Failure:
+    kind, reason = _explain(group)
+    return Failure(code, reason, sent=False, refusal=kind)
+
+
+def _explain(group: Group) -> tuple[type[Refused], str]:
+    service, known = group.service, group.endpoints
+    if not group.resolved:
+        problem = group.problem or "it has given no list of instances yet"
+        return NoEndpoints, f"can't find {service}, as the registry does not help: {problem}"
+    if not known:
+        return NoEndpoints, (
+            f"nobody serves {service}: the registry lists no instance of it. Is the service "
+            "started, with the same SEAWALL_REGISTRY, and is the name the one in its proto?"
+        )
+    if group.ready:
+        return CircuitOpen, (
+            f"the breakers of all {len(group.ready)} connected instances of {service} are open, "
+            "as each has failed repeatedly: "
+            + ", ".join(f"{e.address} ({e.breaker.failures} in a row)" for e in group.ready[:5])
+        )
+    return NoEndpoints, (
+        f"{len(known)} instances of {service} are listed and none can be connected: "
+        + ", ".join(_trouble(e) for e in known[:5])
+    )
+
+
+def _trouble(endpoint: Endpoint) -> str:
+    return f"{endpoint.address} ({endpoint.problem or 'not connected yet'})"

@@ -1,0 +1,164 @@
+"""Circuit breaker: stop sending to an endpoint that keeps failing, and find out when it is well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from seawall.call import Call, Outcome
+from seawall.clock import Clock
+from seawall.policy.classify import Verdict, classify
+from seawall.policy.plan import Handler, Layer, Plan
+
+
+class State(Enum):
+    CLOSED = "closed"
+    """Calls go through."""
+    OPEN = "open"
+    """No call goes through."""
+    HALF_OPEN = "half-open"
+    """One call at a time goes through, to find out."""
+
+
+class Signal(Enum):
+    TRIPPED = "too many failures in a row"
+    ELAPSED = "the open time has passed"
+    PROBE_SUCCEEDED = "the probe was answered"
+    PROBE_FAILED = "the probe failed"
+
+
+TRANSITIONS: Final = {
+    (State.CLOSED, Signal.TRIPPED): State.OPEN,
+    (State.OPEN, Signal.ELAPSED): State.HALF_OPEN,
+    (State.HALF_OPEN, Signal.PROBE_SUCCEEDED): State.CLOSED,
+    (State.HALF_OPEN, Signal.PROBE_FAILED): State.OPEN,
+}
+"""Every move that a breaker can make; anything else is a mistake in this file."""
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerPolicy:
+    """When a breaker opens, and for how long."""
+
+    consecutive_failures: int = 5
+    open_time: float = 1.0
+    """Seconds until the first probe; doubled each time that the probe fails. Short at first (as in
+    Linkerd), so that a service whose instances were all ill for a moment is back in a moment."""
+    max_open_time: float = 30.0
+
+
+class Breaker:
+    """The breaker of one endpoint.
+
+    Only faults count (see ``classify``): an instance that says it is overloaded, or that the
+    request is wrong, is well. ``on_change(old, new)`` is told of every move.
+    """
+
+    __slots__ = ("_on_change", "_openings", "_policy", "_probing", "_until", "failures", "state")
+
+    def __init__(
+        self, policy: BreakerPolicy, on_change: Callable[[State, State], None] | None = None
+    ) -> None:
+        self._policy = policy
+        self._on_change = on_change
+        self._openings = 0
+        self._until = 0.0
+        self._probing = False
+        self.state = State.CLOSED
+        self.failures = 0
+        """Faults in a row."""
+
+    def admits(self, now: float) -> bool:
+        """Whether a call may go to the endpoint now. Changes nothing."""
+        if self.state is State.CLOSED:
+            return True
+        if self.state is State.OPEN:
+            return now >= self._until
+        return not self._probing
+
+    def acquire(self, now: float) -> bool:
+        """Admit a call; True if it is the probe, which must be given back by ``release``."""
+        if self.state is State.CLOSED:
+            return False
+        if self.state is State.OPEN and now >= self._until:
+            self._move(Signal.ELAPSED)
+        if self.state is State.HALF_OPEN and not self._probing:
+            self._probing = True
+            return True
+        return False
+
+    def release(self) -> None:
+        """The probe is over, whatever it has shown."""
+        self._probing = False
+
+    def succeeded(self) -> None:
+        """The endpoint answered a call."""
+        self.failures = 0
+        if self.state is State.HALF_OPEN:
+            self._openings = 0
+            self._move(Signal.PROBE_SUCCEEDED)
+
+    def failed(self, now: float) -> None:
+        """The endpoint was at fault."""
+        self.failures += 1
+        if self.state is State.HALF_OPEN:
+            self._open(now, Signal.PROBE_FAILED)
+        elif self.state is State.CLOSED and self.failures >= self._policy.consecutive_failures:
+            self._open(now, Signal.TRIPPED)
+
+    def _open(self, now: float, signal: Signal) -> None:
+        self._openings += 1
+        doublings = min(self._openings - 1, 30)
+        length = min(self._policy.open_time * 2**doublings, self._policy.max_open_time)
+        self._until = now + length
+        self._move(signal)
+
+    def _move(self, signal: Signal) -> None:
+        old, self.state = self.state, TRANSITIONS[self.state, signal]
+        if self._on_change is not None:
+            self._on_change(old, self.state)
+
+
+def breaker(clock: Clock) -> Layer:
+    """Let the endpoint's breaker learn from each attempt that is sent there.
+
+    It stands below the balancer, which asks ``admits`` of each candidate and picks one.
+    """
+
+    def layer(inner: Handler) -> Handler:
+        return lambda call: _guarded(call, inner, clock)
+
+    return layer
+
+
+def _guarded(call: Call, inner: Handler, clock: Clock) -> Plan:
+    assert call.endpoint is not None, "the balance layer stands above the breaker layer"
+    own: Breaker = call.endpoint.breaker
+    probe = own.state is not State.CLOSED and own.acquire(clock())
+    try:
+        outcome = yield from inner(call)
+    finally:
+        if probe:
+            own.release()
+    if not outcome.ok and outcome.pending is not None:
+        # Not judged before it is known whether it only takes long, as this method always does.
+        outcome.pending.append(lambda end: learn(own, end, clock))
+        return outcome
+    learn(own, outcome, clock)
+    if call.method.response_streaming and outcome.ok:
+        call.when_ended(lambda end: learn(own, end, clock))
+    return outcome
+
+
+def learn(own: Breaker, outcome: Outcome, clock: Clock) -> None:
+    if outcome.ok:
+        if own.failures or own.state is not State.CLOSED:
+            own.succeeded()
+        return
+    verdict = classify(outcome)
+    if verdict is Verdict.FAULT:
+        own.failed(clock())
+    elif verdict in (Verdict.CALLER, Verdict.OVERLOAD):
+        own.succeeded()  # it answered

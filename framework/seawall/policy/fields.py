@@ -1,0 +1,151 @@
+"""Reading a JSON object field by field, with errors that name the path."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, Final, NoReturn, overload
+
+from grpc import StatusCode
+
+from seawall.errors import ConfigError
+
+_DURATION: Final = re.compile(r"(\d{1,12})(\.\d{1,9})?s")
+_CODES: Final[dict[str | int, StatusCode]] = {
+    **{code.name: code for code in StatusCode},
+    **{code.value[0]: code for code in StatusCode},
+    "CANCELED": StatusCode.CANCELLED,
+}
+
+
+class Fields:
+    """A JSON object and the path at which it stands. Missing and null are the same."""
+
+    def __init__(self, values: Mapping[str, Any], path: str) -> None:
+        self._values = values
+        self._path = path
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._values)
+
+    def has(self, name: str) -> bool:
+        return self._values.get(name) is not None
+
+    def wrong(self, problem: str, name: str = "") -> ConfigError:
+        """The error to raise about this object, or about its field ``name``."""
+        return ConfigError(self._at(name), problem)
+
+    def only(self, *known: str) -> None:
+        """Refuse fields of any other name."""
+        for name in self._values:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+                raise self.wrong(f"is not a field that seawall knows; {hint}", str(name))
+
+    def child(self, name: str) -> Fields | None:
+        value = self._values.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, Mapping):
+            self._expected(name, "an object", value)
+        return Fields(value, self._at(name))
+
+    def children(self, name: str) -> list[Fields]:
+        value = self._values.get(name)
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            self._expected(name, "a list", value)
+        for index, item in enumerate(value):
+            if not isinstance(item, Mapping):
+                self._expected(f"{name}[{index}]", "an object", item)
+        return [Fields(item, self._at(f"{name}[{index}]")) for index, item in enumerate(value)]
+
+    def text(self, name: str) -> str:
+        value = self._values.get(name)
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            self._expected(name, "a string", value)
+        return str(value)
+
+    def flag(self, name: str) -> bool | None:
+        value = self._values.get(name)
+        if value is not None and not isinstance(value, bool):
+            self._expected(name, "true or false", value)
+        return value
+
+    def number(
+        self,
+        name: str,
+        default: float = 0.0,
+        *,
+        above: float = -math.inf,
+        least: float = -math.inf,
+        most: float = math.inf,
+        required: bool = False,
+    ) -> float:
+        value = self._values.get(name)
+        if value is None and not required:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            self._expected(name, "a number", value)
+        if not math.isfinite(value) or value <= above or value < least or value > most:
+            bounds = [
+                *([f"above {above:g}"] if above > -math.inf else []),
+                *([f"at least {least:g}"] if least > -math.inf else []),
+                *([f"at most {most:g}"] if most < math.inf else []),
+            ]
+            self._expected(name, f"a number {' and '.join(bounds) or 'that is finite'}", value)
+        return float(value)
+
+    def integer(self, name: str, default: int | None = None, *, least: int) -> int:
+        """A whole number; required if there is no default."""
+        value = self._values.get(name)
+        if value is None and default is not None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            self._expected(name, f"a whole number of {least} or more", value)
+        return int(value)
+
+    @overload
+    def duration(self, name: str, default: float = ..., *, required: bool = ...) -> float: ...
+    @overload
+    def duration(self, name: str, default: None) -> float | None: ...
+    def duration(
+        self, name: str, default: float | None = 0.0, *, required: bool = False
+    ) -> float | None:
+        """Seconds of a protobuf duration in JSON (``"0.1s"``), above zero."""
+        value = self._values.get(name)
+        if value is None and not required:
+            return default
+        if not isinstance(value, str) or not _DURATION.fullmatch(value) or float(value[:-1]) <= 0:
+            self._expected(name, 'a duration above zero such as "0.1s"', value)
+        return float(value[:-1])
+
+    def codes(self, name: str) -> frozenset[StatusCode]:
+        """Status codes, as names in any case or as numbers; not empty, and OK is none of them."""
+        values = self._values.get(name)
+        if not isinstance(values, list) or not values:
+            self._expected(name, "a list of status codes, not empty", values)
+        codes = set()
+        for index, value in enumerate(values):
+            key = value.upper() if isinstance(value, str) else value
+            code = None if isinstance(key, bool | list | dict) else _CODES.get(key)
+            if code is None or code is StatusCode.OK:
+                self._expected(f"{name}[{index}]", "a status code such as UNAVAILABLE", value)
+            codes.add(code)
+        return frozenset(codes)
+
+    def _at(self, name: str) -> str:
+        return ".".join(part for part in (self._path, name) if part)
+
+    def _expected(self, name: str, what: str, value: object) -> NoReturn:
+        got = "nothing" if value is None else repr(value)
+        if len(got) > 60:
+            got = got[:57] + "..."
+        raise self.wrong(f"must be {what}, not {got}", name)

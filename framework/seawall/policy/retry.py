@@ -1,0 +1,175 @@
+"""Retries: another attempt, elsewhere, where that is safe, in time, and within the budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from grpc import StatusCode
+
+from seawall.call import Call, Failure, Outcome
+from seawall.clock import Clock, Random
+from seawall.policy.budget import Budget
+from seawall.policy.classify import Verdict, classify, not_executed
+from seawall.policy.plan import Handler, LateAnswer, Layer, Linger, Plan, Sleep
+
+UNSENT_RETRIES = 3
+"""Attempts that never left the client are made again at once, at most this often, and are counted
+neither as attempts nor against the budget (gRFC A6 calls it a transparent retry)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """What ``retryPolicy`` of the service config says, with seawall's defaults."""
+
+    max_attempts: int = 3
+    """Including the first; 1 = never retry."""
+    initial_backoff: float = 0.05
+    max_backoff: float = 1.0
+    multiplier: float = 2.0
+    codes: frozenset[StatusCode] = frozenset({StatusCode.UNAVAILABLE})
+    attempt_timeout: float | None = None
+    """``perAttemptRecvTimeout``, seconds until the first answer of one attempt, which is then
+    cancelled. None: for idempotent unary methods the time that is left is shared evenly among the
+    attempts that are left, and an attempt that exceeds its share goes on beside the next one: a
+    frozen instance costs a share, and a method that merely takes long is still answered."""
+    non_idempotent: bool = False
+    """Retry methods that the contract does not call idempotent as if it did."""
+
+    def backoff(self, retries: int, random: Random) -> float:
+        """Seconds before the retry that follows ``retries`` earlier ones (gRFC A6, as of 2024)."""
+        base = self.initial_backoff * self.multiplier**retries
+        return min(base, self.max_backoff) * (0.8 + 0.4 * random())
+
+
+NEVER = RetryPolicy(max_attempts=1)
+
+
+class _Retrier:
+    """The decisions for the calls of one method; the state of one call is in the call."""
+
+    def __init__(self, policy: RetryPolicy, budget: Budget, clock: Clock, random: Random) -> None:
+        self.policy = policy
+        self.budget = budget
+        self._clock = clock
+        self._random = random
+
+    def limit(self, call: Call) -> float | None:
+        """How long the coming attempt may take until its first answer."""
+        left = self.policy.max_attempts - call.attempt
+        if left <= 0 or not self._repeatable(call):
+            return None
+        if self.policy.attempt_timeout is not None:
+            return self.policy.attempt_timeout
+        if call.deadline is None or call.method.streaming:
+            return None
+        return (call.deadline - self._clock()) / (left + 1)
+
+    def delay(self, call: Call, failure: Failure, backoffs: int) -> float | None:
+        """Seconds to wait before the next attempt; None = there is no next one."""
+        if not self._retryable(call, failure):
+            return None
+        if call.committed:
+            call.note("not retried: more requests had been sent than are kept for another attempt")
+            return None
+        if failure.stop:
+            call.note("not retried: the server asked not to be tried again")
+            return None
+        if call.attempt >= self.policy.max_attempts:
+            if call.attempt > 1:
+                call.note(f"not retried: {call.attempt} attempts were made, the most allowed")
+            return None
+        delay = self._pause(failure, backoffs)
+        if call.deadline is not None and self._clock() + delay >= call.deadline:
+            call.note(f"not retried: the deadline would pass during the wait of {delay:.3f} s")
+            return None
+        if failure.refusal is None and not self.budget.spend():
+            call.note("not retried: the retry budget is spent")
+            return None
+        return delay
+
+    def _pause(self, failure: Failure, backoffs: int) -> float:
+        if failure.pushback is not None:
+            return failure.pushback
+        if failure.limit:
+            return 0.0  # it has been waited for long enough
+        return self.policy.backoff(backoffs, self._random)
+
+    def _repeatable(self, call: Call) -> bool:
+        return call.method.idempotent or self.policy.non_idempotent
+
+    def _retryable(self, call: Call, failure: Failure) -> bool:
+        verdict = classify(failure)
+        if failure.refusal is not None:
+            return failure.code is StatusCode.UNAVAILABLE
+        if not_executed(failure):
+            return verdict in (Verdict.REFUSED, Verdict.OVERLOAD)
+        listed = failure.limit or failure.code in self.policy.codes
+        if listed or failure.stop:
+            self.budget.failure()
+        if listed and not self._repeatable(call):
+            call.note(
+                f"not retried: {call.method.name} may have been run and is not marked idempotent"
+            )
+            return False
+        return listed
+
+
+def retry(policy: RetryPolicy, budget: Budget, clock: Clock, random: Random) -> Layer:
+    """Attempt a call again as ``policy`` and ``budget`` allow, each time at another endpoint.
+
+    A method that its contract does not mark idempotent is attempted again only if the server
+    provably did not run it, unless the policy says otherwise expressly.
+    """
+    retrier = _Retrier(policy, budget, clock, random)
+
+    def layer(inner: Handler) -> Handler:
+        return lambda call: _attempts(call, inner, retrier)
+
+    return layer
+
+
+def _attempts(call: Call, inner: Handler, retrier: _Retrier) -> Plan:
+    retrier.budget.request()
+    try:
+        outcome: Outcome = yield from _until_final(call, inner, retrier)
+    except LateAnswer as late:
+        outcome = late.outcome
+    if outcome.ok:
+        retrier.budget.success()
+    return outcome
+
+
+def _until_final(call: Call, inner: Handler, retrier: _Retrier) -> Plan:
+    unsent = backoffs = 0
+    lingering = False
+    while True:
+        limit = retrier.limit(call)
+        if limit is not None:
+            # Another attempt makes sense only if the budget will allow it: otherwise a slow
+            # answer is better than none.
+            call.abandon = retrier.budget.available
+            call.keep_late = retrier.policy.attempt_timeout is None
+        call.limit = limit
+        outcome: Outcome = yield from inner(call)
+        if outcome.ok:
+            return outcome
+        lingering = lingering or outcome.pending is not None
+        if _free(call, outcome) and unsent < UNSENT_RETRIES:
+            unsent += 1
+        else:
+            delay = retrier.delay(call, outcome, backoffs)
+            if delay is None:
+                if lingering:
+                    yield Linger()
+                return outcome
+            backoffs = 0 if outcome.pushback is not None else backoffs + 1
+            if delay > 0:
+                yield Sleep(delay)
+            call.attempt += 1
+        if call.endpoint is not None and call.endpoint not in call.tried:
+            call.tried += (call.endpoint,)
+
+
+def _free(call: Call, failure: Failure) -> bool:
+    """Whether it never left the client, so that making it again costs nobody anything."""
+    return not failure.sent and failure.refusal is None and not call.committed

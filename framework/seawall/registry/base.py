@@ -1,0 +1,61 @@
+"""What a registry is: a place where instances are announced and watched."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Sequence
+
+from seawall.call import Instance
+from seawall.events import Listener, ignore
+
+
+class Registration(ABC):
+    """What one process has announced. It stays announced until ``close``, whatever happens."""
+
+    @abstractmethod
+    async def update(self, instances: Sequence[Instance]) -> None:
+        """Replace what is announced, without a moment in which nothing is."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Say goodbye: remove the announcement. Never raises because the registry is away."""
+
+
+class Registry(ABC):
+    """Where instances are announced and watched.
+
+    One object serves one event loop. All three methods may be called any number of times, at the
+    same time. ``listener`` is told what changes (see ``seawall.events``).
+    """
+
+    url: str = ""
+    listener: Listener = staticmethod(ignore)
+    problem: str | None = None
+    """What is wrong with the registry now, in words for an error message; None = nothing known."""
+
+    @abstractmethod
+    async def register(self, instances: Sequence[Instance]) -> Registration:
+        """Announce ``instances`` (all services of this process) and keep them announced.
+
+        Returns when they can be found. Raises ``RegistryUnavailable`` if the registry does not
+        answer within a few seconds, ``RegistryError`` if it refuses.
+        """
+
+    @abstractmethod
+    def watch(self, service: str) -> AsyncIterator[tuple[Instance, ...]]:
+        """Yield the whole list of a service's instances, at once and then whenever it changes.
+
+        The first list may be empty: nobody serves it. While the registry is away nothing is
+        yielded, and the watch resumes by itself with nothing lost; a list is never emptied by an
+        outage. Raises ``RegistryError`` only for what trying again won't mend. Ends by
+        ``aclose()``, by cancellation, or when the registry is closed.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Release everything. What is still registered says goodbye."""
+
+    def advertised_host(self) -> str | None:
+        """The address of this machine's interface that routes to the registry, if that means
+        anything: what a service advertises when it isn't told. None = loopback is right."""
+        return None

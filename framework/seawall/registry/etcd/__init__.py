@@ -1,0 +1,1 @@
+"""The etcd registry: ``seawall.registry.etcd.registry.EtcdRegistry``."""

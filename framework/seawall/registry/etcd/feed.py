@@ -1,0 +1,190 @@
+"""The live list of one service's instances, shared by all who watch it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Final
+
+from seawall.call import Instance
+from seawall.errors import RegistryError
+from seawall.events import MalformedEntry
+from seawall.registry.etcd import wire_pb2 as wire
+from seawall.registry.etcd.backoff import Retry, persist
+from seawall.registry.etcd.client import Client
+from seawall.registry.etcd.follow import Changes, Listing, Span, follow
+from seawall.registry.etcd.naming import Malformed, decode, end_of, prefix_of
+from seawall.registry.etcd.outage import Outage
+from seawall.registry.etcd.url import EtcdUrl
+
+DOUBT: Final = 3.0
+"""Seconds for which an instance whose key has gone without a goodbye stays listed.
+
+After an outage that outlasted the leases (a frozen etcd, a cluster restored from nothing), all
+keys vanish at once although their owners live; those put them again within 2 s of being able to
+(a wait of 1 s at most, then 0.9 s to connect). Of a process that died nobody hears for a whole
+lease anyway, and its connections tell sooner than the registry does.
+"""
+
+
+class Feed:
+    """Follows a service's entries for as long as somebody listens."""
+
+    def __init__(self, client: Client, outage: Outage, url: EtcdUrl, service: str) -> None:
+        self.listeners = 0
+        self._client = client
+        self._outage = outage
+        self._url = url
+        self._service = service
+        self._prefix = prefix_of(url.namespace, service)
+        self._instances: dict[bytes, Instance] = {}
+        self._malformed: dict[bytes, bytes] = {}
+        """The values that have been told of, by key."""
+        self._doubts: dict[bytes, asyncio.TimerHandle] = {}
+        self._list: tuple[Instance, ...] | None = None
+        self._failure: RegistryError | None = None
+        self._closed = False
+        self._changed = asyncio.Event()
+        self._task = persist(self._run, f"seawall etcd watch {service}")
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will come: refused before the first list, or closed."""
+        return self._closed or self._failure is not None
+
+    async def lists(self) -> AsyncGenerator[tuple[Instance, ...]]:
+        """Yield the list now and whenever it has changed; a slow reader gets only the newest."""
+        seen: tuple[Instance, ...] | None = None
+        while True:
+            changed = self._changed
+            if self._closed:
+                return
+            if self._failure is not None:
+                raise self._failure
+            if self._list is not None and self._list is not seen:
+                seen = self._list
+                yield seen
+            else:
+                await changed.wait()
+
+    async def close(self) -> None:
+        """Stop following. Whoever still reads comes to the end."""
+        self._closed = True
+        self._wake()
+        for key in tuple(self._doubts):
+            self._trust(key)
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        self._outage.end(self)
+
+    async def _run(self) -> None:
+        retry = Retry()
+        while True:
+            try:
+                span = Span(self._prefix, end_of(self._prefix))
+                async for change in follow(self._client, (span,), self._url.user):
+                    self._take(change)
+            except RegistryError as refusal:
+                if self._list is None:
+                    self._failure = refusal
+                    self._wake()
+                    return
+                # A fleet at work isn't stopped by a password that somebody has changed: what is
+                # known stays in use until that is mended.
+                self._outage.begin(self, str(refusal))
+                await retry.pause(refusal)
+
+    def _take(self, change: Listing | Changes) -> None:
+        match change:
+            case Listing(kvs):
+                listed = {kv.key for kv in kvs}
+                for key in (self._instances.keys() | self._malformed.keys()) - listed:
+                    self._gone(key)
+                for kv in kvs:
+                    self._put(kv)
+            case Changes(events):
+                self._outage.end(self)
+                for event in events:
+                    if event.type == wire.Event.DELETE:
+                        self._gone(event.kv.key)
+                    else:
+                        self._put(event.kv)
+        self._publish()
+
+    def _put(self, kv: wire.KeyValue) -> None:
+        self._trust(kv.key)
+        try:
+            instance = decode(self._prefix, kv.key, kv.value, self._service)
+        except Malformed as problem:
+            instance = None
+            if self._malformed.get(kv.key) != kv.value:
+                self._malformed[kv.key] = kv.value
+                key = kv.key.decode(errors="backslashreplace")
+                self._outage.tell(MalformedEntry(str(self._url), key, str(problem)))
+        else:
+            self._malformed.pop(kv.key, None)
+        if instance is None:
+            self._instances.pop(kv.key, None)
+        else:
+            self._instances[kv.key] = instance
+
+    def _gone(self, key: bytes) -> None:
+        """A key has gone without a goodbye: believe it in a while, if it doesn't come back."""
+        self._malformed.pop(key, None)
+        if key in self._instances and key not in self._doubts:
+            timer = asyncio.get_running_loop().call_later(DOUBT, self._believe, key)
+            self._doubts[key] = timer
+
+    def _believe(self, key: bytes) -> None:
+        del self._doubts[key]
+        if self._client.current is None:
+            self._gone(key)  # away again: its owner can't have come back either
+        else:
+            self._instances.pop(key, None)
+            self._publish()
+
+    def _trust(self, key: bytes) -> None:
+        timer = self._doubts.pop(key, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _publish(self) -> None:
+        instances = tuple(self._instances.values())
+        if instances != self._list:
+            self._list = instances
+            self._wake()
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+
+class Feeds:
+    """The feeds of a registry, one for each service that is watched."""
+
+    def __init__(self, make: Callable[[str], Feed]) -> None:
+        self._make = make
+        self._feeds: dict[str, Feed] = {}
+
+    async def lists(self, service: str) -> AsyncIterator[tuple[Instance, ...]]:
+        feed = self._feeds.get(service)
+        if feed is None or feed.over:
+            feed = self._feeds[service] = self._make(service)
+        feed.listeners += 1
+        try:
+            async with aclosing(feed.lists()) as lists:
+                async for instances in lists:
+                    yield instances
+        finally:
+            feed.listeners -= 1
+            if not feed.listeners:
+                if self._feeds.get(service) is feed:
+                    del self._feeds[service]
+                await feed.close()
+
+    async def close(self) -> None:
+        """Stop all feeds; their readers come to the end."""
+        for feed in tuple(self._feeds.values()):
+            await feed.close()
+        self._feeds.clear()

@@ -1,0 +1,135 @@
+"""The registry in etcd."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Final
+
+from seawall.call import Instance
+from seawall.errors import RegistryError, RegistryUnavailable
+from seawall.events import Listener, ignore
+from seawall.registry.base import Registration, Registry
+from seawall.registry.etcd.client import Client
+from seawall.registry.etcd.feed import Feed, Feeds
+from seawall.registry.etcd.naming import encode
+from seawall.registry.etcd.outage import Outage
+from seawall.registry.etcd.tenure import Tenure
+from seawall.registry.etcd.url import parse
+
+PATIENCE: Final = 3.0
+"""Seconds in which etcd must take a registration before the caller is told that it is away."""
+GOODBYE: Final = 1.0
+"""Seconds for a goodbye. If etcd doesn't take it by then, the lease's time does."""
+
+
+class EtcdRegistry(Registry):
+    """Announces and watches instances in etcd 3.4 or newer.
+
+    ``url`` is ``etcd://[user:password@]h1:2379,h2:2379/namespace?ca=..&cert=..&key=..&ttl=10``;
+    see ``seawall.registry.etcd.url``. Raises ``ConfigError`` if it is wrong; nothing is connected
+    before it is needed.
+
+    All registrations of the object hang on one lease with one keep-alive stream, so make one
+    object for a process. A process that dies is forgotten after ``ttl`` seconds at the latest.
+    """
+
+    def __init__(self, url: str, listener: Listener = ignore) -> None:
+        self._url = parse(url)
+        self.url = str(self._url)
+        self.listener = listener
+        self.problem = None
+        self._outage = Outage(self)
+        self._client = Client(self._url, self._outage)
+        self._feeds = Feeds(lambda name: Feed(self._client, self._outage, self._url, name))
+        self._tenure: Tenure | None = None
+        self._closed = False
+
+    async def register(self, instances: Sequence[Instance]) -> Registration:
+        values = self.encoded(instances)
+        registration = _EtcdRegistration(self)
+        try:
+            await self.announce(registration, values)
+        except BaseException:
+            await self.withdraw(registration)
+            raise
+        return registration
+
+    async def watch(self, service: str) -> AsyncIterator[tuple[Instance, ...]]:
+        async for instances in self._feeds.lists(service):
+            yield instances
+
+    async def close(self) -> None:
+        self._closed = True
+        try:
+            await self.withdraw(None)
+        finally:
+            await self._feeds.close()
+            await self._client.close()
+
+    def advertised_host(self) -> str | None:
+        """The local address of a UDP socket that is bound for etcd; no packet is sent."""
+        host, _, port = self._url.endpoints[0].rpartition(":")
+        try:
+            found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_DGRAM)
+            family, kind, protocol, _, address = found[0]
+            with socket.socket(family, kind, protocol) as probe:
+                probe.connect(address)
+                return str(probe.getsockname()[0])
+        except OSError:
+            return None
+
+    def encoded(self, instances: Sequence[Instance]) -> dict[bytes, bytes]:
+        return dict(encode(self._url.namespace, instance) for instance in instances)
+
+    async def announce(self, owner: Registration, values: Mapping[bytes, bytes]) -> None:
+        """Have etcd hold exactly ``values`` for ``owner``; returns when it does."""
+        if self._closed:
+            raise RegistryError(f"{self.url} is closed")
+        if self._tenure is None:
+            self._tenure = Tenure(self._client, self._outage, self._url)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._tenure.want(owner, values)
+        except TimeoutError:
+            problem = self.problem or f"etcd at {self._url.hosts} is too slow"
+            raise RegistryUnavailable(f"not registered within {PATIENCE:g} s: {problem}") from None
+
+    async def withdraw(self, owner: Registration | None) -> None:
+        """Remove what ``owner`` has announced (None = everybody), and the lease after the last."""
+        tenure = self._tenure
+        if tenure is None:
+            return
+        settled = tenure.drop(owner)
+        last = tenure.empty
+        if last:
+            self._tenure = None  # who registers now gets a lease of its own
+        try:
+            with suppress(TimeoutError, RegistryError):
+                async with asyncio.timeout(GOODBYE):
+                    await settled
+                    if last:
+                        await tenure.give_back()
+        finally:
+            if last:
+                await tenure.stop()
+
+
+class _EtcdRegistration(Registration):
+    def __init__(self, registry: EtcdRegistry) -> None:
+        self._registry = registry
+        self._closed = False
+
+    async def update(self, instances: Sequence[Instance]) -> None:
+        """Replace what is announced. If etcd is away, ``RegistryUnavailable`` says so after 3 s;
+        the change is made as soon as it is back."""
+        if self._closed:
+            raise RegistryError("this registration is closed")
+        await self._registry.announce(self, self._registry.encoded(instances))
+
+    async def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            await self._registry.withdraw(self)

@@ -1,0 +1,140 @@
+"""What an ``etcd://`` URL says."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from seawall.errors import ConfigError
+
+DEFAULT_PORT: Final = 2379
+DEFAULT_NAMESPACE: Final = "seawall"
+DEFAULT_TTL: Final = 10
+"""Seconds. What go-zero uses too; long enough to outlive an election or a restart of etcd."""
+MAX_TTL: Final = 3600
+
+_OPTIONS: Final = ("ca", "cert", "key", "ttl")
+_SEGMENT: Final = re.compile(r"[^\s/\x00-\x1f\x7f]+")
+_SYNTAX: Final = "etcd://[user:password@]host[:2379][,host[:2379]...][/namespace][?ca=FILE&cert=FILE&key=FILE&ttl=10]"
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdUrl:
+    """The parts of ``etcd://[user:password@]h1:p1,h2:p2/namespace?ca=..&cert=..&key=..&ttl=..``."""
+
+    endpoints: tuple[str, ...]
+    """Each ``host:port`` or ``[v6]:port``."""
+    namespace: str = DEFAULT_NAMESPACE
+    """The first part of every key, without slashes at its ends."""
+    user: str = ""
+    password: str = ""
+    ca: str | None = None
+    """File with the certificates that sign etcd's own (PEM). Set = TLS."""
+    cert: str | None = None
+    """File with the certificate that we show to etcd (PEM); with ``key``. Set = TLS, mutual."""
+    key: str | None = None
+    """File with the private key of ``cert`` (PEM)."""
+    ttl: int = DEFAULT_TTL
+    """Seconds after which etcd drops what a dead process has announced."""
+
+    @property
+    def tls(self) -> bool:
+        return self.ca is not None or self.cert is not None
+
+    @property
+    def hosts(self) -> str:
+        return ",".join(self.endpoints)
+
+    def __str__(self) -> str:
+        """The URL as it may be logged: without the password and the file names."""
+        user = f"{self.user}@" if self.user else ""
+        return f"etcd://{user}{self.hosts}/{self.namespace}"
+
+
+def parse(url: str) -> EtcdUrl:
+    """Read an etcd URL. Raises ``ConfigError``, which names the part that is wrong."""
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConfigError("registry", f"{_redacted(url)!r} is not a URL ({error})") from None
+    if parts.scheme != "etcd":
+        raise ConfigError("registry", f"{_redacted(url)!r} is not an etcd URL: {_SYNTAX}")
+    if parts.fragment or "#" in url:
+        raise ConfigError("registry", "a # in the URL must be written %23")
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    user, _, password = credentials.partition(":")
+    if credentials and not user:
+        raise ConfigError("registry", f"the user before the @ is empty: {_SYNTAX}")
+    options = _options(parts)
+    return EtcdUrl(
+        endpoints=_endpoints(hosts),
+        namespace=_namespace(parts.path),
+        user=unquote(user),
+        password=unquote(password),
+        ca=options.get("ca"),
+        cert=options.get("cert"),
+        key=options.get("key"),
+        ttl=_ttl(options.get("ttl")),
+    )
+
+
+def _redacted(url: str) -> str:
+    return re.sub(r"(//[^/@:]*):[^/]*@", r"\1:***@", url)
+
+
+def _endpoints(hosts: str) -> tuple[str, ...]:
+    endpoints = tuple(_endpoint(host) for host in hosts.split(","))
+    for number, endpoint in enumerate(endpoints):
+        if endpoint in endpoints[:number]:
+            raise ConfigError("registry", f"etcd endpoint {endpoint} is named twice")
+    return endpoints
+
+
+def _endpoint(text: str) -> str:
+    match = re.fullmatch(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:\[\]/@]+)(?::(?P<port>[0-9]+))?", text)
+    if match is None:
+        problem = f"{text!r} is not an etcd endpoint" if text else "an etcd endpoint is empty"
+        raise ConfigError("registry", f"{problem}: expected host, host:port or [IPv6]:port")
+    port = int(match["port"] or DEFAULT_PORT)
+    if not 0 < port < 65536:
+        raise ConfigError("registry", f"{text!r}: the port must be from 1 to 65535")
+    return f"{match['host']}:{port}"
+
+
+def _namespace(path: str) -> str:
+    namespace = unquote(path).strip("/")
+    if not namespace:
+        return DEFAULT_NAMESPACE
+    if not all(_SEGMENT.fullmatch(segment) for segment in namespace.split("/")):
+        raise ConfigError(
+            "registry",
+            f"namespace {namespace!r} would break keys: no blanks, no empty parts",
+        )
+    return namespace
+
+
+def _options(parts: SplitResult) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        if name not in _OPTIONS:
+            raise ConfigError(
+                "registry", f"etcd URLs have no option {name!r}: known are {', '.join(_OPTIONS)}"
+            )
+        if name in options:
+            raise ConfigError("registry", f"option {name!r} is given twice")
+        if not value:
+            raise ConfigError("registry", f"option {name!r} has no value")
+        options[name] = value
+    if ("cert" in options) != ("key" in options):
+        raise ConfigError("registry", "cert and key go together: give both files or none")
+    return options
+
+
+def _ttl(text: str | None) -> int:
+    if text is None:
+        return DEFAULT_TTL
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= MAX_TTL:
+        raise ConfigError("registry", f"ttl={text}: expected whole seconds from 1 to {MAX_TTL}")
+    return int(text)

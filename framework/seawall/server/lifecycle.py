@@ -1,0 +1,195 @@
+"""A server's life: start, ready, drain, stop.
+
+Start: listen, wait for dependencies, ``on_start``, answer, be healthy, be announced. Stop: not
+healthy, not announced, settle, refuse new calls, finish what runs within the grace, ``on_stop``,
+close.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from grpc import aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from seawall.assembly import connect, registry_at
+from seawall.call import Instance
+from seawall.errors import ServiceError
+from seawall.registry.base import Registration, Registry
+from seawall.server.handlers import Handlers
+from seawall.server.health import SERVING, Health
+from seawall.server.service import Service, client
+from seawall.server.servicers import Recorder, find_adders
+from seawall.server.settings import Settings
+from seawall.telemetry import tracing
+from seawall.telemetry.server_spans import ServerSpans
+from seawall.transport.aio import Channel
+from seawall.transport.keepalive import SERVER_OPTIONS
+
+_log = logging.getLogger("seawall.server")
+_HEALTH_NAME = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+
+
+class Server:
+    """One process's services on one port, under one registration."""
+
+    def __init__(self, services: Sequence[Service], settings: Settings) -> None:
+        self._services = list(services)
+        self._settings = settings.resolved()
+        self._adders = [(service, find_adders(type(service))) for service in self._services]
+        self._closing = contextlib.AsyncExitStack()
+        self._stopping: asyncio.Task[None] | None = None
+        self._registration: Registration | None = None
+        self._grpc: Any = None
+        self.channel: Channel
+        """What the services' clients call on."""
+        self.health: Health
+        self.names: list[str] = []
+        """The services served, by their proto names."""
+        self.port = 0
+        self.address = ""
+
+    async def start(self) -> None:
+        """See the module. If it fails, what had been started is stopped."""
+        try:
+            await self._start()
+        except BaseException:
+            await asyncio.shield(self._closing.aclose())
+            raise
+
+    async def stop(self) -> None:
+        """Leave in good order. Called again, it waits for the same end."""
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop())
+        await asyncio.shield(self._stopping)
+
+    async def _start(self) -> None:
+        settings = self._settings
+        registry = registry_at(settings.registry, settings.listener)
+        if not isinstance(settings.registry, Registry):
+            self._closing.push_async_callback(registry.close)
+        self.channel = connect(
+            registry, service_config=settings.service_config, listener=settings.listener
+        )
+        self._closing.push_async_callback(self.channel.close)
+        self._build()
+        host = settings.host or _host(settings.advertise, registry.advertised_host())
+        self.port = self._bind(host)
+        self._closing.push_async_callback(self._grpc.stop, 0)
+        self.address = _address(settings.advertise, registry.advertised_host(), host, self.port)
+        for service in self._services:
+            service._server = self
+        await self._find_dependencies()
+        for service in self._services:
+            await service.on_start()
+            self._closing.push_async_callback(service.on_stop)
+        await self._grpc.start()
+        await self.health.set_all(SERVING)
+        self._registration = await registry.register(self._instances())
+        self._closing.push_async_callback(self._registration.close)
+        _log.info("serving %s at %s", ", ".join(self.names), self.address)
+
+    def _build(self) -> None:
+        self._grpc = aio.server(options=[*SERVER_OPTIONS, ("grpc.so_reuseport", 0)])
+        spans = ServerSpans(tracing.tracer()) if tracing.tracing_is_on() else None
+        recorder = Recorder(self._grpc, Handlers(spans).wrap)
+        for service, adders in self._adders:
+            for add in adders:
+                add(service, recorder)
+        self.names = recorder.names
+        self.health = Health(self.names)
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self._grpc)
+        reflection.enable_server_reflection(
+            (*self.names, _HEALTH_NAME, reflection.SERVICE_NAME), self._grpc
+        )
+
+    def _bind(self, host: str) -> int:
+        port = self._settings.port or 0
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        try:
+            return int(self._grpc.add_insecure_port(address))
+        except RuntimeError:
+            raise ServiceError(_why_not_bound(host, port)) from None
+
+    async def _find_dependencies(self) -> None:
+        """Wait until each client has an instance to call; go on without after a while.
+
+        Two services that need each other would wait for ever otherwise, and a dependency with a
+        fallback need not be there.
+        """
+        needed = [
+            name
+            for service in self._services
+            for cls in type(service).__mro__
+            for name, value in vars(cls).items()
+            if isinstance(value, client)
+        ]
+        for service in self._services:
+            for name in needed:
+                getattr(service, name, None)
+        try:
+            async with asyncio.timeout(self._settings.dependency_timeout):
+                await self.channel.channel_ready()
+        except TimeoutError:
+            missing = [d.service for d in self.channel.discoveries if not d.group.ready]
+            _log.warning(
+                "starting without %s: no instance found within %g s",
+                ", ".join(missing),
+                self._settings.dependency_timeout,
+            )
+
+    def _instances(self) -> list[Instance]:
+        identity = self._settings.instance_id or (
+            f"{socket.gethostname()}-{self.port}-{uuid.uuid4().hex[:8]}"
+        )
+        facts = self._settings.metadata()
+        return [Instance(name, identity, self.address, facts) for name in self.names]
+
+    async def _stop(self) -> None:
+        settings = self._settings
+        _log.info("stopping %s at %s", ", ".join(self.names), self.address)
+        async with self._closing:
+            if self._registration is None:
+                return  # it never came as far as being found
+            await self.health.enter_graceful_shutdown()
+            await self._registration.close()
+            # Clients hear of it within 0.1 s; until they have, they are still answered.
+            await asyncio.sleep(settings.settle or 0)
+            # GOAWAY: what is sent from now on was not processed, and clients' cores know it.
+            await self._grpc.stop(settings.grace)
+
+
+def _host(advertise: str | None, routed: str | None) -> str:
+    """The interface to listen on: no wider than it must be."""
+    if advertise is None and (routed is None or routed.startswith("127.") or routed == "::1"):
+        return "127.0.0.1"
+    return "::"
+
+
+def _address(advertise: str | None, routed: str | None, host: str, port: int) -> str:
+    """What clients are told to dial."""
+    if advertise:
+        if advertise.startswith("unix:") or advertise.rpartition(":")[2].isdigit():
+            return advertise
+        return f"{advertise}:{port}"
+    shown = host if host not in ("::", "0.0.0.0") else routed or "127.0.0.1"
+    return f"[{shown}]:{port}" if ":" in shown else f"{shown}:{port}"
+
+
+def _why_not_bound(host: str, port: int) -> str:
+    """gRPC says only that it could not: ask the system why."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            mend = "set another port (port=, --port, SEAWALL_PORT), or 0 for a free one"
+            return f"can't listen on {host} port {port}: {error.strerror}; {mend}"
+    return f"can't listen on {host} port {port}; is the host an address of this machine?"

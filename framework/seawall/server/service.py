@@ -1,0 +1,121 @@
+"""``Service``: the base class over a generated servicer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, overload
+
+from seawall.errors import ServiceError
+from seawall.server.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from seawall.server.lifecycle import Server
+
+Stub = TypeVar("Stub")
+
+
+class client(Generic[Stub]):  # noqa: N801 - it reads as what it declares
+    """A dependency: a generated stub on the service's own channel.
+
+    ``catalog = client(catalog_pb2_grpc.CatalogStub)`` in the class of a ``Service``; in its
+    methods ``self.catalog`` is the stub. The service that it calls is found by its proto name.
+    """
+
+    def __init__(self, stub: Callable[[Any], Stub]) -> None:
+        self.stub = stub
+        self.name = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> client[Stub]: ...
+    @overload
+    def __get__(self, instance: Service, owner: type) -> Stub: ...
+    def __get__(self, instance: Service | None, owner: type) -> client[Stub] | Stub:
+        if instance is None:
+            return self
+        made: Stub = self.stub(instance.server.channel)
+        instance.__dict__[self.name] = made  # from now on found before this descriptor
+        return made
+
+
+class Service:
+    """Base class of a service: ``class Inventory(Service, inventory_pb2_grpc.InventoryServicer)``.
+
+    ``Inventory.run()`` serves until SIGTERM or SIGINT and leaves in good order. In tests, or beside
+    other code, ``await Inventory(...).start()`` and ``stop()``, or ``async with Inventory(...)``.
+    Keyword arguments are those of ``seawall.server.settings.Settings``: registry, host, port,
+    advertise, grace, settle, version, zone, weight, labels, instance_id, service_config,
+    dependency_timeout, listener.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self._settings = Settings(**_known(settings, type(self)))
+        self._server: Server | None = None
+
+    async def on_start(self) -> None:
+        """Called before the service is announced; its clients work. To be overridden."""
+
+    async def on_stop(self) -> None:
+        """Called when the last call has ended; its clients still work. To be overridden."""
+
+    @property
+    def server(self) -> Server:
+        """What serves this service. Raises ``ServiceError`` before ``start``."""
+        if self._server is None:
+            raise ServiceError(
+                f"{type(self).__name__} is not started: clients work from on_start() on"
+            )
+        return self._server
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return self.server.port
+
+    @property
+    def address(self) -> str:
+        """What clients dial."""
+        return self.server.address
+
+    async def start(self) -> None:
+        """Serve, and be found: returns when the registry has it.
+
+        Raises ``ServiceError`` (no servicer, port taken), ``ConfigError``, ``RegistryError``.
+        """
+        from seawall.server.lifecycle import Server
+
+        server = Server([self], self._settings)
+        await server.start()
+
+    async def stop(self) -> None:
+        """Leave in good order: see ``seawall.server.lifecycle``. Nothing if it isn't started."""
+        if self._server is not None:
+            await self._server.stop()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    @classmethod
+    def run(cls, **settings: Any) -> NoReturn:
+        """Serve in this process until SIGTERM or SIGINT; then drain and exit with status 0.
+
+        A second signal exits at once. An error at the start is told in a line; exit status 1.
+        """
+        from seawall.server.running import run_services
+
+        run_services([cls], **settings)
+
+
+def _known(settings: dict[str, Any], cls: type) -> dict[str, Any]:
+    unknown = sorted(settings.keys() - Settings.__dataclass_fields__.keys())
+    if unknown:
+        known = ", ".join(Settings.__dataclass_fields__)
+        raise ServiceError(f"{cls.__name__} takes no argument {unknown[0]!r}; known: {known}")
+    return settings

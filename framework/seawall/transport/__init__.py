@@ -1,0 +1,1 @@
+"""The drivers: they perform what plans decide, on gRPC's channels."""

@@ -1,0 +1,130 @@
+"""From the registry's lists to connected endpoints, for one service."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+import grpc
+
+from seawall.call import Endpoint, Instance
+from seawall.errors import RegistryError
+from seawall.events import EndpointConnected, EndpointLost, InstancesChanged, Listener
+from seawall.policy.group import Group
+from seawall.registry.base import Registry
+from seawall.transport.connection import RETIRE_GRACE, Connection
+
+RETRY_WATCH = 5.0
+"""Seconds until a watch that the registry refused is asked for again."""
+
+
+class Discovery:
+    """Watches one service and keeps a connection to each of its instances."""
+
+    def __init__(
+        self,
+        service: str,
+        registry: Registry,
+        make_endpoint: Callable[[Instance, Group], Endpoint],
+        listener: Listener,
+        credentials: grpc.ChannelCredentials | None = None,
+    ) -> None:
+        self.service = service
+        self.group = Group(service, self._connect)
+        self._registry = registry
+        self._make_endpoint = make_endpoint
+        self._listener = listener
+        self._credentials = credentials
+        self._task: asyncio.Task[None] | None = None
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._waiting: dict[object, Callable[[], None]] = {}
+
+    def start(self) -> None:
+        """Begin to watch, once."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._watch(), name=f"discovery of {self.service}")
+
+    def wait(self, key: object, wake: Callable[[], None]) -> None:
+        """Call ``wake`` once, at the next change. ``key`` is for ``unwait``."""
+        self._waiting[key] = wake
+
+    def unwait(self, key: object) -> None:
+        self._waiting.pop(key, None)
+        self._note_problem()
+
+    async def close(self) -> None:
+        """Stop watching and close all connections, cancelling what is under way on them."""
+        tasks = [*self._retiring, *([self._task] if self._task else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(e.transport.close() for e in self.group.endpoints))
+        self.group.replace(())
+
+    async def _watch(self) -> None:
+        while True:
+            try:
+                async with contextlib.aclosing(self._registry.watch(self.service)) as lists:  # type: ignore[type-var]
+                    async for instances in lists:
+                        self.group.problem = None
+                        self._take(instances)
+                return
+            except RegistryError as error:
+                self.group.problem = str(error)
+                self._wake()
+            await asyncio.sleep(RETRY_WATCH)
+
+    def _take(self, instances: tuple[Instance, ...]) -> None:
+        first = not self.group.resolved
+        added, removed = self.group.replace(instances)
+        for endpoint in added:
+            endpoint.transport.start()
+        for endpoint in removed:
+            self._retire(endpoint)
+        if added or removed:
+            self._listener(
+                InstancesChanged(
+                    self.service,
+                    tuple(e.address for e in added),
+                    tuple(e.address for e in removed),
+                    len(instances),
+                )
+            )
+        if first or added or removed:
+            self._wake()
+
+    def _retire(self, endpoint: Endpoint) -> None:
+        task = asyncio.create_task(endpoint.transport.close(RETIRE_GRACE))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    def _connect(self, instance: Instance) -> Endpoint:
+        endpoint = self._make_endpoint(instance, self.group)
+
+        def on_state(ready: bool, problem: str | None) -> None:
+            self._on_state(endpoint, ready, problem)
+
+        endpoint.transport = Connection(instance, on_state, self._credentials)
+        return endpoint
+
+    def _on_state(self, endpoint: Endpoint, ready: bool, problem: str | None) -> None:
+        newly_settled = problem is not None and not endpoint.settled
+        if problem is not None:
+            endpoint.settled, endpoint.problem = True, problem
+        changed = self.group.set_ready(endpoint, ready)
+        if changed:
+            kind = EndpointConnected if ready else EndpointLost
+            self._listener(kind(self.service, endpoint.address))
+        if changed or newly_settled:
+            self._wake()
+
+    def _note_problem(self) -> None:
+        if not self.group.resolved and self.group.problem is None:
+            self.group.problem = self._registry.problem
+
+    def _wake(self) -> None:
+        self._note_problem()
+        waiting, self._waiting = self._waiting, {}
+        for wake in waiting.values():
+            wake()

@@ -1,0 +1,327 @@
+"""The aio driver: it performs a plan's effects on the event loop, without a task of its own.
+
+gRPC reports the end of an attempt by a callback, and the plan is stepped right there: a task for
+each call would cost more than all policies together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Callable
+from typing import Any
+
+from grpc import StatusCode, aio
+from grpc.aio import Metadata
+
+from seawall.call import Attempt, Call, Failure, Outcome, Success
+from seawall.policy.plan import Await, LateAnswer, Linger, Plan, Run, Send, Sleep
+from seawall.transport.discovery import Discovery
+from seawall.transport.translate import (
+    NO_METADATA,
+    CallError,
+    FlatMetadata,
+    error_of,
+    failure_of,
+    resolved,
+)
+
+CANCELLED = Failure(StatusCode.CANCELLED, "Locally cancelled by application!")
+OUTRUN = Failure(StatusCode.DEADLINE_EXCEEDED, "no answer before the call was over", limit=True)
+
+
+class Driver:
+    """One call under way: its plan, the attempt in hand, and what the caller asks of it.
+
+    Subclasses say how an attempt is begun (``_begin``) and what its result is.
+    """
+
+    def __init__(
+        self,
+        bound: Any,
+        call: Call,
+        plan: Plan,
+        discovery: Discovery,
+        arguments: dict[str, Any],
+        metadata: tuple[tuple[str, str | bytes], ...],
+    ) -> None:
+        self._bound = bound
+        self._call = call
+        self._plan = plan
+        self._discovery = discovery
+        self._arguments = arguments
+        self._metadata = metadata
+        self._loop = bound.loop
+        self._inner: Any = None
+        """The attempt in hand; once the call has succeeded, the one that did."""
+        self._sent_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._late: dict[Any, list[Callable[[Outcome], None]]] | None = None
+        """Attempts left running beside the one in hand, with who wants to know their end."""
+        self._lingering = False
+        self._outcome: Outcome | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._callbacks: list[Callable[[Any], None]] | None = None
+
+    # --- performing effects ---------------------------------------------------------------
+
+    def _step(self, answer: Any) -> None:
+        self._advance(self._plan.send, answer)
+
+    def _advance(self, resume: Callable[[Any], Any], answer: Any) -> None:
+        try:
+            effect = resume(answer)
+        except StopIteration as stop:
+            self._settle(stop.value)
+            return
+        except Exception as error:  # a policy of the user's own, or a mistake in ours
+            self._settle(Failure(StatusCode.INTERNAL, f"a policy failed: {error!r}", error=error))
+            return
+        if type(effect) is Send:
+            self._send(effect)
+        elif type(effect) is Sleep:
+            self._timer = self._loop.call_later(effect.seconds, self._step, None)
+        elif type(effect) is Await:
+            self._timer = self._loop.call_later(effect.seconds, self._changed)
+            self._discovery.wait(self, self._changed)
+        elif type(effect) is Linger:
+            self._linger()
+        elif type(effect) is Run:
+            self._task = self._loop.create_task(self._run(effect))
+
+    def _send(self, effect: Send) -> None:
+        call = self._call
+        self._sent_at = now = time.monotonic()
+        timeout = None if call.deadline is None else max(call.deadline - now, 0.0001)
+        metadata = self._metadata
+        if call.metadata:
+            metadata += call.metadata
+        try:
+            make = effect.endpoint.transport.callable_for(self._bound)
+            inner = self._inner = self._begin(
+                make, timeout, FlatMetadata(metadata) if metadata else NO_METADATA
+            )
+        except aio.UsageError as error:  # the connection was closed meanwhile
+            self._ended(Failure(StatusCode.UNAVAILABLE, str(error), sent=False, error=error))
+            return
+        if call.limit is not None:
+            self._timer = self._loop.call_later(call.limit, self._limit_passed, inner)
+
+    def _begin(self, make: Callable[..., Any], timeout: float | None, metadata: Metadata) -> Any:
+        """Start an attempt; ``_attempt_done`` is told when it has ended, or been answered."""
+        raise NotImplementedError
+
+    def _attempt_done(self, inner: Any) -> None:
+        if inner is not self._inner or self._outcome is not None:
+            if self._late and inner in self._late:
+                self._late_done(inner)
+            return
+        code = resolved(inner.code())
+        if code is StatusCode.OK:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._step(Success(inner))
+        else:
+            self._ended(failure_of(inner, code))
+
+    def _ended(self, failure: Failure) -> None:
+        """The attempt in hand has failed: keep the record, go on with the plan."""
+        if self._timer is not None:
+            self._timer.cancel()
+        call = self._call
+        endpoint = call.endpoint
+        duration = time.monotonic() - self._sent_at
+        call.record(
+            Attempt(
+                len(call.attempts or ()) + 1,
+                endpoint.address if endpoint else "",
+                failure.code,
+                failure.details,
+                duration,
+            )
+        )
+        self._inner = None
+        self._step(failure)
+
+    def _limit_passed(self, inner: Any) -> None:
+        call = self._call
+        if inner is not self._inner or (call.abandon is not None and not call.abandon()):
+            return
+        self._inner = None
+        details = f"no answer within the {call.limit:.3f} s that one attempt may take"
+        failure = Failure(StatusCode.DEADLINE_EXCEEDED, details, limit=True)
+        if call.keep_late:
+            failure.pending = []
+            self._late = self._late or {}
+            self._late[inner] = failure.pending
+        else:
+            inner.cancel()
+        self._ended(failure)
+
+    def _late_done(self, inner: Any) -> None:
+        """An attempt that was left running has ended."""
+        assert self._late is not None
+        hooks = self._late.pop(inner)
+        code = resolved(inner.code())
+        outcome = Success(inner) if code is StatusCode.OK else failure_of(inner, code)
+        for hook in hooks:
+            hook(outcome)
+        if outcome.ok:
+            self._drop_attempt()
+            self._advance(self._plan.throw, LateAnswer(outcome))
+        elif self._lingering and not self._late:
+            self._step(None)
+
+    def _linger(self) -> None:
+        self._lingering = True
+        if not self._late:
+            self._step(None)
+
+    def _drop_late(self, end: Failure) -> None:
+        """The call is over: whoever has not answered by now has lost."""
+        late, self._late = self._late, None
+        for inner, hooks in (late or {}).items():
+            inner.cancel()
+            for hook in hooks:
+                hook(end)
+
+    def _drop_attempt(self) -> None:
+        """Cancel whatever the plan waits for."""
+        inner, self._inner = self._inner, None
+        if self._timer is not None:
+            self._timer.cancel()
+        self._discovery.unwait(self)
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+        if inner is not None:
+            inner.cancel()
+
+    def _changed(self) -> None:
+        self._discovery.unwait(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._outcome is None:
+            self._step(None)
+
+    async def _run(self, effect: Run) -> None:
+        answer: Outcome
+        try:
+            value = effect.function(*effect.arguments)
+            answer = Success(await value if inspect.isawaitable(value) else value)
+        except Exception as error:
+            answer = Failure(StatusCode.UNKNOWN, repr(error), error=error)
+        self._task = None
+        self._step(answer)
+
+    # --- the end ----------------------------------------------------------------------------
+
+    def _settle(self, outcome: Outcome) -> None:
+        """The plan has ended."""
+        self._finish(outcome)
+
+    def _finish(self, outcome: Outcome) -> None:
+        """The call has ended: tell whoever waits."""
+        self._outcome = outcome
+        if outcome.ok and not outcome.fallback:
+            self._inner = outcome.value
+        if self._late:
+            self._drop_late(CANCELLED if outcome is CANCELLED else OUTRUN)
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+        self._bound.forget(self)
+        if self._callbacks:
+            for callback in self._callbacks:
+                self._loop.call_soon(callback, self)
+
+    def cancel(self) -> bool:
+        """Cancel the call, here and at the server. False if it had ended."""
+        if self._outcome is not None:
+            return False
+        self._outcome = CANCELLED
+        self._drop_attempt()
+        self._plan.close()
+        if self._waiter is not None:
+            self._waiter.cancel()
+        self._finish(CANCELLED)
+        return True
+
+    async def _ending(self) -> Outcome:
+        """Wait for the end without cancelling the call if the waiting is cancelled."""
+        if self._outcome is None:
+            if self._waiter is None:
+                self._waiter = self._loop.create_future()
+            try:
+                await asyncio.shield(self._waiter)
+            except asyncio.CancelledError:
+                if self._outcome is None:
+                    raise
+        assert self._outcome is not None
+        return self._outcome
+
+    def _error(self, failure: Failure) -> CallError:
+        return error_of(self._call, failure)
+
+    # --- what a caller can ask: the interface of grpc.aio.Call ------------------------------
+
+    def cancelled(self) -> bool:
+        outcome = self._outcome
+        return outcome is not None and not outcome.ok and outcome.code is StatusCode.CANCELLED
+
+    def done(self) -> bool:
+        return self._outcome is not None
+
+    def time_remaining(self) -> float | None:
+        deadline = self._call.deadline
+        return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        if self._outcome is not None:
+            callback(self)
+            return
+        if self._callbacks is None:
+            self._callbacks = []
+        self._callbacks.append(callback)
+
+    async def code(self) -> StatusCode:
+        outcome = await self._ending()
+        return StatusCode.OK if outcome.ok else outcome.code
+
+    async def details(self) -> str:
+        outcome = await self._ending()
+        if outcome.ok:
+            return "" if outcome.fallback else str(await self._inner.details())
+        return outcome.details
+
+    async def trailing_metadata(self) -> Metadata:
+        return await self._metadata_of("trailing_metadata", await self._ending())
+
+    async def initial_metadata(self) -> Metadata:
+        return await self._metadata_of("initial_metadata", await self._ending())
+
+    async def debug_error_string(self) -> str:
+        outcome = await self._ending()
+        return "" if outcome.ok else (self._error(outcome).debug_error_string() or "")
+
+    async def _metadata_of(self, which: str, outcome: Outcome) -> Metadata:
+        if outcome.ok:
+            return Metadata() if outcome.fallback else await getattr(self._inner, which)()
+        return getattr(self._error(outcome), which)() or Metadata()
+
+    def explain(self) -> str:
+        """The story of the call so far: each failed attempt, and what the policies said."""
+        outcome = self._outcome
+        if outcome is not None and not outcome.ok:
+            return self._error(outcome).explain()
+        state = "is under way" if outcome is None else "succeeded"
+        lines = [f"{self._call.method.path} {state}"]
+        lines += [
+            f"  attempt {a.number} at {a.address}: {a.code.name} after {a.duration * 1000:.1f} ms"
+            for a in self._call.attempts or ()
+        ]
+        if self._call.endpoint is not None:
+            lines.append(f"  last sent to {self._call.endpoint.address}")
+        return "\n".join(lines + [f"  {note}" for note in self._call.notes or ()])

@@ -1,0 +1,54 @@
+"""Keep-alive presets of both sides, in one place so that they match.
+
+A client that pings more often than the server permits is cut off (GOAWAY ``too_many_pings``), so a
+client pings fast only where the instance's registration says that it may.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from seawall.call import JSON
+
+Options = list[tuple[str, int]]
+
+PERMITTED: Final = "keepalive_permitted_ms"
+"""The key in an instance's metadata: the least interval of pings that its server permits."""
+
+SERVER_PERMITS_MS: Final = 4000
+
+_PING_EVERY_MS: Final = 5000
+_PING_TIMEOUT_MS: Final = 2000  # a frozen peer is found after 7 s (measured); see docs
+
+SERVER_OPTIONS: Final[Options] = [
+    ("grpc.http2.min_ping_interval_without_data_ms", SERVER_PERMITS_MS),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", SERVER_PERMITS_MS),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # A client that vanished without a word would keep its streams for ever.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
+]
+
+_CONNECT: Final[Options] = [
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 2000),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_http_proxy", 0),
+]
+
+_FAST_PINGS: Final[Options] = [
+    ("grpc.keepalive_time_ms", _PING_EVERY_MS),
+    ("grpc.http2.ping_timeout_ms", _PING_TIMEOUT_MS),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+]
+
+
+def channel_options(metadata: Mapping[str, JSON]) -> Options:
+    """The options of a connection to an instance with these facts."""
+    permitted = metadata.get(PERMITTED)
+    if isinstance(permitted, int | float) and 0 < permitted <= _PING_EVERY_MS:
+        return _CONNECT + _FAST_PINGS
+    return list(_CONNECT)

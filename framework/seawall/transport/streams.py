@@ -1,0 +1,179 @@
+"""Calls with a stream of responses: unary-stream and stream-stream.
+
+The plan ends with the first message: until then the call may be attempted again, from then on it
+is committed and the stream passes straight through. Its end is reported to whoever asked
+(``Call.when_ended``), even if the user drops the call half read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from typing import Any
+
+from grpc import StatusCode, aio
+from grpc.aio import EOF, Metadata
+
+from seawall.call import Call, Failure, Outcome, Success
+from seawall.transport.driver import CANCELLED, Driver
+from seawall.transport.requests import Requesting
+from seawall.transport.translate import failure_of, resolved
+
+
+class ResponseStream(Driver):
+    """What both share: messages are read one by one, or iterated over."""
+
+    def __init__(self, *facts: Any) -> None:
+        super().__init__(*facts)
+        self._opening: asyncio.Task[None] | None = None
+        self._opened: asyncio.Future[None] = self._loop.create_future()
+        self._begun: asyncio.Future[None] = self._loop.create_future()
+        self._first: Any = None
+        self._own_answer: Iterator[Any] | None = None
+
+    def _open(self, inner: Any) -> None:
+        self._opening = self._loop.create_task(self._first_message(inner))
+        if not self._begun.done():
+            self._begun.set_result(None)
+
+    async def _first_message(self, inner: Any) -> None:
+        try:
+            first = await inner.read()
+        except aio.AioRpcError:
+            first = EOF
+        except asyncio.CancelledError:
+            return  # the attempt was given up, or the call cancelled
+        if inner is not self._inner or self._outcome is not None:
+            return
+        if first is EOF:
+            code = await inner.code()
+            if code is not StatusCode.OK:
+                self._ended(failure_of(inner, code))
+                return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._first = first
+        self._step(Success(inner))
+
+    def _settle(self, outcome: Outcome) -> None:
+        if outcome.ok and not outcome.fallback:
+            # Weak: a user who drops the call half read has it collected, which ends the stream.
+            ended = partial(_report_end, self._call, weakref.ref(self))
+            self._opened.set_result(None)
+            outcome.value.add_done_callback(ended)  # at once, if it has ended already
+            return
+        if outcome.ok:
+            self._own_answer = iter(outcome.value)
+        self._finish(outcome)
+
+    def _finish(self, outcome: Outcome) -> None:
+        super()._finish(outcome)
+        for signal in (self._begun, self._opened):
+            if not signal.done():
+                signal.set_result(None)
+
+    def cancel(self) -> bool:
+        inner = self._inner
+        if self._outcome is None and inner is not None and self._opened.done():
+            self._outcome = CANCELLED
+            inner.cancel()  # reports the end to the layers
+            self._outcome = None
+            self._finish(CANCELLED)
+            return True
+        if self._opening is not None:
+            self._opening.cancel()
+        return super().cancel()
+
+    async def read(self) -> Any:
+        """The next message, or ``grpc.aio.EOF``. Raises the call's error."""
+        await self._committed()
+        if self._own_answer is not None:
+            return next(self._own_answer, EOF)
+        if self._first is not None:
+            first, self._first = self._first, None
+            if first is not EOF:
+                return first
+        inner, outcome = self._inner, self._outcome
+        if inner is None or (outcome is not None and not outcome.ok):
+            self._raise(outcome)
+        try:
+            return await inner.read()
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+        except aio.AioRpcError as error:
+            self._raise(Failure(error.code(), error.details() or "", error=error))
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        while (message := await self.read()) is not EOF:
+            yield message
+
+    async def initial_metadata(self) -> Metadata:
+        """The metadata of the attempt in hand, as soon as the server has sent it."""
+        while self._outcome is None:
+            await asyncio.shield(self._begun)
+            inner = self._inner
+            if inner is None:
+                await asyncio.shield(self._opened)
+                continue
+            metadata: Metadata = await inner.initial_metadata()
+            if inner is self._inner:
+                return metadata
+        return await super().initial_metadata()
+
+    async def wait_for_connection(self) -> None:
+        """Wait until an attempt is connected. Raises the call's error if it has failed."""
+        await asyncio.shield(self._begun)
+        if self._inner is not None:
+            await self._inner.wait_for_connection()
+        elif self._outcome is not None and not self._outcome.ok:
+            self._raise(self._outcome)
+
+    async def _committed(self) -> None:
+        if not self._opened.done():
+            try:
+                await asyncio.shield(self._opened)
+            except asyncio.CancelledError:
+                self.cancel()
+                raise
+
+    def _raise(self, outcome: Outcome | None) -> None:
+        if outcome is None or outcome.ok or outcome is CANCELLED:
+            raise asyncio.CancelledError
+        raise self._error(outcome)
+
+
+def _report_end(call: Call, driver: weakref.ref[ResponseStream], inner: Any) -> None:
+    code = resolved(inner.code())
+    end: Outcome = Success(inner) if code is StatusCode.OK else failure_of(inner, code)
+    hooks, call.at_end = call.at_end or (), None
+    for hook in hooks:
+        hook(end)
+    owner = driver()
+    if owner is not None and owner._outcome is None:
+        owner._finish(end)
+
+
+class UnaryStreamCall(ResponseStream, aio.UnaryStreamCall[Any, Any]):
+    """A call under way; the interface of ``grpc.aio.UnaryStreamCall``."""
+
+    def __init__(self, request: bytes, *facts: Any) -> None:
+        super().__init__(*facts)
+        self._request = request
+
+    def _begin(self, make: Callable[..., Any], timeout: float | None, metadata: Metadata) -> Any:
+        inner = make(self._request, timeout=timeout, metadata=metadata, **self._arguments)
+        self._open(inner)
+        return inner
+
+
+class StreamStreamCall(Requesting, ResponseStream, aio.StreamStreamCall[Any, Any]):
+    """A call under way; the interface of ``grpc.aio.StreamStreamCall``."""
+
+    def _begin(self, make: Callable[..., Any], timeout: float | None, metadata: Metadata) -> Any:
+        inner = make(timeout=timeout, metadata=metadata, **self._arguments)
+        self._requests.send_to(inner)
+        self._open(inner)
+        return inner

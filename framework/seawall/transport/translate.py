@@ -1,0 +1,188 @@
+"""Between gRPC's view of a call's end and seawall's: outcomes in, errors out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import grpc
+from grpc import StatusCode
+from grpc.aio import AioRpcError, Metadata
+
+from seawall import errors
+from seawall.call import Attempt, Call, Failure
+
+PUSHBACK: Final = "grpc-retry-pushback-ms"
+_NEVER_CONNECTED: Final = "failed to connect to all addresses"
+_FROM_PEER: Final = "Error received from peer"
+_KEY: Final = re.compile(r"[0-9a-z_.-]+")
+
+MetadataLike = Metadata | Sequence[tuple[str, str | bytes]]
+
+
+class FlatMetadata(Metadata):
+    """Metadata that is only handed on: a tuple in the clothes that gRPC asks for.
+
+    gRPC copies what it is given into an ordered dictionary of lists unless it is a ``Metadata``.
+    """
+
+    def __init__(self, items: Iterable[tuple[str, str | bytes]]) -> None:
+        self._items = tuple(items)
+
+    def __iter__(self) -> Iterator[tuple[str, str | bytes]]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __bool__(self) -> bool:
+        return True  # gRPC replaces what is false by an empty Metadata of the slow kind
+
+
+NO_METADATA: Final = FlatMetadata(())
+
+
+def checked_metadata(metadata: MetadataLike) -> tuple[tuple[str, str | bytes], ...]:
+    """The user's metadata as a tuple. Raises ValueError or TypeError naming the bad entry.
+
+    gRPC would find it out in a task of its own, and the call would never end.
+    """
+    items = tuple(metadata)
+    for item in items:
+        if not (isinstance(item, tuple | list) and len(item) == 2):
+            raise TypeError(f"metadata must be pairs of key and value, not {item!r}")
+        key, value = item
+        if not isinstance(key, str) or not _KEY.fullmatch(key):
+            raise ValueError(
+                f"metadata key {key!r} is not valid: lower-case letters, digits, '_', '-' and '.'"
+            )
+        if isinstance(value, bytes) and not key.endswith("-bin"):
+            raise ValueError(f"metadata {key!r} has bytes as its value: such a key ends in '-bin'")
+        if not isinstance(value, str | bytes):
+            raise TypeError(f"metadata {key!r} must be str or bytes, not {type(value).__name__}")
+    return items
+
+
+def resolved(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """What a coroutine returns that has nothing to wait for, such as ``code()`` of an ended call.
+
+    gRPC tells an ended call's status by coroutines only; a callback can't await.
+    """
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    coroutine.close()
+    raise RuntimeError("the call has not ended")
+
+
+def failure_of(inner: grpc.aio.Call, code: StatusCode) -> Failure:
+    """The failure that an ended gRPC call stands for."""
+    details = resolved(inner.details()) or ""
+    trailing = resolved(inner.trailing_metadata())
+    debug = resolved(inner.debug_error_string()) or ""  # type: ignore[attr-defined]
+    error = AioRpcError(code, resolved(inner.initial_metadata()), trailing, details, debug)
+    pushback, stop = pushback_of(trailing)
+    # A server may hand on the words of a failure of its own: only core's own word counts.
+    unsent = details.startswith(_NEVER_CONNECTED) and _FROM_PEER not in debug
+    return Failure(code, details, sent=not unsent, pushback=pushback, stop=stop, error=error)
+
+
+def pushback_of(trailing: Metadata | None) -> tuple[float | None, bool]:
+    """``grpc-retry-pushback-ms`` as (seconds, do not retry); gRFC A6."""
+    for key, value in trailing or ():
+        if key == PUSHBACK:
+            text = value if isinstance(value, str) else ""
+            if re.fullmatch(r"\d{1,9}", text):
+                return int(text) / 1000, False
+            return None, True
+    return None, False
+
+
+class CallError(AioRpcError):
+    """The final error of a call: gRPC's own ``AioRpcError``, and how it came to it.
+
+    If the framework refused by itself the error is an instance of ``seawall.Refused`` as well
+    (``NoEndpoints``, ``CircuitOpen``, ``DeadlinePassed``).
+    """
+
+    attempts: tuple[Attempt, ...] = ()
+    """The attempts that were made, in order: endpoint, code, details, duration in seconds."""
+    notes: tuple[str, ...] = ()
+    """What retry, budget and fallback had to say."""
+    method: str = ""
+
+    def explain(self) -> str:
+        """The call's story in a few lines: each attempt, and why there was not one more."""
+        lines = [f"{self.method} failed with {self.code().name}: {self.details()}"]
+        lines += [
+            f"  attempt {a.number} at {a.address}: {a.code.name} after {a.duration * 1000:.1f} ms"
+            + (f": {a.details}" if a.details else "")
+            for a in self.attempts
+        ]
+        if not self.attempts:
+            lines.append("  no attempt was sent")
+        lines += [f"  {note}" for note in self.notes]
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.explain()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (
+            self.refusal, self.method, self.attempts, self.notes,
+            (self.code(), None, None, self.details(), self.debug_error_string()),
+        )  # fmt: skip
+
+    @property
+    def refusal(self) -> type[errors.Refused] | None:
+        return next((kind for kind, made in _REFUSALS.items() if isinstance(self, made)), None)
+
+
+class NoEndpointsError(CallError, errors.NoEndpoints):
+    pass
+
+
+class CircuitOpenError(CallError, errors.CircuitOpen):
+    pass
+
+
+class DeadlinePassedError(CallError, errors.DeadlinePassed):
+    pass
+
+
+_REFUSALS: Final[dict[type[errors.Refused], type[CallError]]] = {
+    errors.NoEndpoints: NoEndpointsError,
+    errors.CircuitOpen: CircuitOpenError,
+    errors.DeadlinePassed: DeadlinePassedError,
+}
+
+
+def _rebuild(
+    refusal: type[errors.Refused] | None,
+    method: str,
+    attempts: tuple[Attempt, ...],
+    notes: tuple[str, ...],
+    arguments: tuple[Any, ...],
+) -> CallError:
+    error = (CallError if refusal is None else _REFUSALS[refusal])(*arguments)
+    error.method, error.attempts, error.notes = method, attempts, notes
+    return error
+
+
+def error_of(call: Call, failure: Failure) -> CallError:
+    """The error to raise for a call that ended with ``failure``."""
+    inner = failure.error if isinstance(failure.error, AioRpcError) else None
+    arguments = (
+        failure.code,
+        inner.initial_metadata() if inner else Metadata(),
+        inner.trailing_metadata() if inner else Metadata(),
+        failure.details,
+        inner.debug_error_string() if inner else None,
+    )
+    attempts, notes = tuple(call.attempts or ()), tuple(call.notes or ())
+    error = _rebuild(failure.refusal, call.method.path, attempts, notes, arguments)
+    if inner is None and failure.error is not None:
+        error.__cause__ = failure.error
+    return error

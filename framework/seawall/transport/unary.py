@@ -1,0 +1,65 @@
+"""Calls with one response: unary-unary and stream-unary."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator
+from typing import Any
+
+from grpc import aio
+from grpc.aio import Metadata
+
+from seawall.call import Success
+from seawall.transport.driver import CANCELLED, Driver
+from seawall.transport.requests import Requesting
+
+
+class UnaryResponse(Driver):
+    """What both share: the call can be awaited for its response."""
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        if self._outcome is None:
+            if self._waiter is None:
+                self._waiter = self._loop.create_future()
+            try:
+                yield from self._waiter
+            except asyncio.CancelledError:
+                self.cancel()  # the caller's task was cancelled; nothing if the call was
+                raise
+        outcome = self._outcome
+        if type(outcome) is Success:
+            if outcome.fallback:
+                return outcome.value
+            return (yield from outcome.value.__await__())
+        if outcome is CANCELLED:
+            raise asyncio.CancelledError
+        raise self._error(outcome)  # type: ignore[arg-type]
+
+    async def wait_for_connection(self) -> None:
+        """Wait until the call is connected; here that is: until it has ended."""
+        outcome = await self._ending()
+        if not outcome.ok:
+            raise self._error(outcome)
+
+
+class UnaryUnaryCall(UnaryResponse, aio.UnaryUnaryCall[Any, Any]):
+    """A call under way; the interface of ``grpc.aio.UnaryUnaryCall``."""
+
+    def __init__(self, request: bytes, *facts: Any) -> None:
+        super().__init__(*facts)
+        self._request = request
+
+    def _begin(self, make: Callable[..., Any], timeout: float | None, metadata: Metadata) -> Any:
+        inner = make(self._request, timeout=timeout, metadata=metadata, **self._arguments)
+        inner.add_done_callback(self._attempt_done)
+        return inner
+
+
+class StreamUnaryCall(Requesting, UnaryResponse, aio.StreamUnaryCall[Any, Any]):
+    """A call under way; the interface of ``grpc.aio.StreamUnaryCall``."""
+
+    def _begin(self, make: Callable[..., Any], timeout: float | None, metadata: Metadata) -> Any:
+        inner = make(timeout=timeout, metadata=metadata, **self._arguments)
+        self._requests.send_to(inner)
+        inner.add_done_callback(self._attempt_done)
+        return inner

@@ -1,0 +1,1 @@
+"""Generated from ``protos/services/pb`` by ``make protos``."""

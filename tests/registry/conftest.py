@@ -1,0 +1,21 @@
+"""What the tests of all registries share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.register_assert_rewrite("seawall.testing.registry")
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """Where a ``local://`` registry of its own may be made; it isn't there yet."""
+    return tmp_path / "registry"
+
+
+@pytest.fixture
+def local_url(directory: Path) -> str:
+    """A ``local://`` registry that no other test sees."""
+    return f"local://{directory}"
