@@ -65,6 +65,8 @@ class Series:
     """Microseconds of CPU a call."""
     wall: list[float] = field(default_factory=list)
     """Microseconds from the burst's start to its end, divided by its calls."""
+    spans: list[float] = field(default_factory=list)
+    """Spans a call."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,6 +123,8 @@ class Burst:
     after: float
     """The same when it had ended."""
     wall: float
+    spans: float
+    """Spans that its calls left behind."""
 
 
 class Subject(Protocol):
@@ -155,8 +157,10 @@ class ServerSubject:
         after = await self._worker.ask({})
         # The driver's unmeasured lead is in here: the server answered those calls too.
         served = sum(after["calls"]) - sum(before["calls"])
-        share = (after["cpu"] - before["cpu"]) * calls / served
-        return Burst(before["cpu"], after["cpu"] - share, after["cpu"], sent["wall"])
+        share = calls / served
+        cost = (after["cpu"] - before["cpu"]) * share
+        spans = (after["spans"] - before["spans"]) * share
+        return Burst(before["cpu"], after["cpu"] - cost, after["cpu"], sent["wall"], spans)
 
 
 class Fleet:

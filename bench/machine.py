@@ -6,7 +6,9 @@ import os
 import platform
 from contextlib import suppress
 from datetime import UTC, datetime
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,16 @@ PACKAGES = (
     "opentelemetry-sdk",
     "opentelemetry-instrumentation-grpc",
 )
+
+
+def sources() -> str:
+    """A digest of seawall's own code: what was measured, and whether it changed meanwhile."""
+    digest = sha256()
+    found = find_spec("seawall")
+    for root in found.submodule_search_locations or () if found else ():
+        for path in sorted(Path(root).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def cpu_model() -> str:
@@ -59,6 +71,7 @@ def facts() -> dict[str, Any]:
         "cores": cores(),
         "kernel": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "seawall_sources": sources(),
         "packages": {name: installed(name) for name in PACKAGES},
         "load_before": load(),
     }

@@ -61,6 +61,7 @@ async def measure(options: argparse.Namespace, progress: Progress) -> Run:
             run.skipped[IMPORT] = str(failure)
     run.method["seconds"] = round(time.monotonic() - began, 1)
     run.machine["load_after"] = machine.load()
+    run.machine["seawall_changed"] = machine.sources() != run.machine["seawall_sources"]
     after = machine.stolen()
     run.machine["stolen_seconds"] = None if stolen is None or after is None else after - stolen
     return run
@@ -88,7 +89,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.overhead", description=__doc__)
     add = parser.add_argument
     add("--calls", type=positive, default=100, help="calls in a burst (100)")
-    add("--rounds", type=positive, default=120, help="rounds that count, in all (120)")
+    add("--rounds", type=positive, default=96, help="rounds that count, in all (96)")
     add("--fleets", type=positive, default=6,
         help="times that all processes are started anew, the rounds shared out (6)")  # fmt: skip
     add("--concurrency", type=lanes, default=[1, 16], help="calls under way at a time (1,16)")

@@ -106,6 +106,13 @@ def notes(run: Run) -> list[str]:
     for name, count in run.reached.items():
         if count < (wanted := BY_NAME[name].endpoints):
             lines.append(f"{name}: its calls reached {count} of {wanted} endpoints in the warm-up")
+    for row in ROWS:
+        counts = [run.series[row.name, lanes].spans for lanes in run.concurrencies
+                  if (row.name, lanes) in run.series]  # fmt: skip
+        if row.sampling == 1.0 and any(min(spans) < 1 for spans in counts):
+            lines.append(f"{row.name}: some of its calls left no span: it is not traced as it says")
+    if run.machine["seawall_changed"]:
+        lines.append("seawall's code changed during the run: not all starts measured the same")
     for name, share in run.idle.items():
         if share > IDLE_LIMIT:
             lines.append(f"{name}: used {share:.1f} % of a core while others had their turn")

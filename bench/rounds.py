@@ -98,6 +98,7 @@ class Bench:
                 series.fleet.append(fleet)
                 series.cpu.append((burst.after - burst.before) / self._calls * 1e6)
                 series.wall.append(burst.wall / self._calls * 1e6)
+                series.spans.append(burst.spans / self._calls)
 
     async def _turn(self, name: str, concurrency: int) -> Burst | None:
         began = time.perf_counter()

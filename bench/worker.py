@@ -55,8 +55,8 @@ async def send(stub: EchoStub, calls: int, concurrency: int) -> None:
             group.create_task(lane(share + (index < rest)))
 
 
-def client(stubs: Sequence[EchoStub], flush: Callable[[], object]) -> Handler:
-    """Answers ``{"stub", "calls", "concurrency"}`` with the burst's CPU and wall time in seconds.
+def client(stubs: Sequence[EchoStub], flush: Callable[[], int]) -> Handler:
+    """Answers ``{"stub", "calls", "concurrency"}`` with the burst's cost, as ``fleet.Burst``.
 
     The CPU includes the export of the burst's spans; the wall time ends with the last answer.
     """
@@ -65,29 +65,29 @@ def client(stubs: Sequence[EchoStub], flush: Callable[[], object]) -> Handler:
         asked = cpu()
         stub, concurrency = stubs[command["stub"]], command["concurrency"]
         await send(stub, LEAD, concurrency)
-        flush()
+        spans = flush()
         used, began = cpu(), time.perf_counter()
         await send(stub, command["calls"], concurrency)
         wall = time.perf_counter() - began
-        flush()
-        return {"asked": asked, "before": used, "after": cpu(), "wall": wall}
+        spans = flush() - spans
+        return {"asked": asked, "before": used, "after": cpu(), "wall": wall, "spans": spans}
 
     return burst
 
 
-def server(running: Sequence[servers.Serving], flush: Callable[[], object]) -> Handler:
-    """Answers anything with the CPU used so far and the calls that each server has had."""
+def server(running: Sequence[servers.Serving], flush: Callable[[], int]) -> Handler:
+    """Answers anything with the CPU, calls and spans so far."""
 
     async def usage(command: Command) -> dict[str, Any]:
-        flush()
-        return {"cpu": cpu(), "calls": [one.calls() for one in running]}
+        spans = flush()
+        return {"cpu": cpu(), "calls": [one.calls() for one in running], "spans": spans}
 
     return usage
 
 
-def tracing(sampling: float | None) -> Callable[[], object]:
+def tracing(sampling: float | None) -> Callable[[], int]:
     if sampling is None:
-        return lambda: None
+        return lambda: 0
     from bench.tracing import set_up
 
     return set_up(sampling)

@@ -25,16 +25,16 @@ class Orders(Chaos, Service, OrdersServicer):
         await self.work(context, 0.002)
         await inventory.Reserve(
             ReserveRequest(order_id=request.order_id, sku=request.sku, count=request.count),
-            timeout=0.6,
+            timeout=0.9,
         )
         cents = request.count * CENTS_EACH
-        await payments.Charge(ChargeRequest(order_id=request.order_id, cents=cents), timeout=0.8)
+        await payments.Charge(ChargeRequest(order_id=request.order_id, cents=cents), timeout=1.2)
         return Order(order_id=request.order_id, cents=cents)
 
     async def Quote(self, request: QuoteRequest, context: Context) -> Price:
         inventory = chosen(context, self.inventory)
         await self.work(context, 0.002)
-        stock = await inventory.GetStock(GetStockRequest(sku=request.sku), timeout=0.6)
+        stock = await inventory.GetStock(GetStockRequest(sku=request.sku), timeout=0.9)
         return Price(cents=request.count * CENTS_EACH, available=stock.available >= request.count)
 
 

@@ -42,12 +42,17 @@ def chosen(context: grpc.aio.ServicerContext[Any, Any], stub: Stub) -> Stub:
     return plain(type(stub)) if MARK in tuple(metadata) else stub
 
 
-@functools.cache
 def plain(stub: type[Stub]) -> Stub:
     """A stub on a native channel of its own, which marks every call that it makes.
 
     Raises ``LookupError`` if ``SHOP_PLAIN_ADDRESSES`` does not say where its service is.
     """
+    return cast(Stub, made(stub))  # type: ignore[arg-type]  # a class is hashable
+
+
+@functools.cache
+def made(stub: type[Any]) -> Any:
+    """What ``plain`` returns; one for each stub, as long as the process lives."""
     addresses: dict[str, str] = json.loads(os.environ.get(ADDRESSES, "{}"))
     if stub.__name__ not in addresses:
         raise LookupError(f"{ADDRESSES} has no addresses for {stub.__name__}")
@@ -55,6 +60,6 @@ def plain(stub: type[Stub]) -> Stub:
         f"ipv4:{addresses[stub.__name__]}",
         options=[("grpc.service_config", json.dumps(SERVICE_CONFIG))],
     )
-    calls: dict[str, Any] = vars(stub(channel))  # type: ignore[call-arg]
+    calls: dict[str, Any] = vars(stub(channel))
     marked = {name: functools.partial(call, metadata=(MARK,)) for name, call in calls.items()}
-    return cast(Stub, SimpleNamespace(**marked))
+    return SimpleNamespace(**marked)

@@ -26,7 +26,7 @@ class Storefront(Chaos, Service, StorefrontServicer):
         await self.work(context, 0.002)
         with seawall.options(fallback=BEST_SELLERS):
             picks = await recommendations.Recommend(
-                RecommendRequest(customer=request.customer), timeout=0.6
+                RecommendRequest(customer=request.customer), timeout=0.9
             )
         return HomePage(skus=picks.skus, personal=picks.personal)
 
@@ -35,7 +35,7 @@ class Storefront(Chaos, Service, StorefrontServicer):
         await self.work(context, 0.002)
         order = await orders.PlaceOrder(
             PlaceOrderRequest(order_id=request.order_id, sku=request.sku, count=request.count),
-            timeout=1.6,
+            timeout=2.5,
         )
         return Confirmation(order_id=order.order_id, cents=order.cents)
 

@@ -310,14 +310,14 @@ async def test_a_plain_stub_marks_its_calls_and_retries_as_its_config_says(
     add_InventoryServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     monkeypatch.setenv(plain.ADDRESSES, json.dumps({"InventoryStub": f"127.0.0.1:{port}"}))
-    plain.plain.cache_clear()
+    plain.made.cache_clear()
     await server.start()
     try:
         stub = plain.plain(InventoryStub)
         reply = await stub.GetStock(GetStockRequest(sku="rope"), timeout=10)
     finally:
         await server.stop(None)
-        plain.plain.cache_clear()
+        plain.made.cache_clear()
     assert reply.sku == "rope"
     assert [seen[plain.MARK[0]] for seen in servicer.seen] == ["plain", "plain"]
 
@@ -339,7 +339,7 @@ def test_a_call_stays_in_the_world_that_it_came_from(monkeypatch: pytest.MonkeyP
 
 def test_an_unknown_plain_stub_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(plain.ADDRESSES, raising=False)
-    plain.plain.cache_clear()
+    plain.made.cache_clear()
     with pytest.raises(LookupError, match=r"SHOP_PLAIN_ADDRESSES.*InventoryStub"):
         plain.plain(InventoryStub)
 

@@ -29,6 +29,7 @@ from seawall.registry import open_registry
 from seawall.registry.base import Registry
 from seawall.telemetry import tracing
 from seawall.telemetry.log import log_event
+from seawall.telemetry.spans import spans
 from seawall.transport.aio import Channel, Route
 from seawall.transport.discovery import Discovery
 from seawall.transport.idempotency import method_at
@@ -88,7 +89,7 @@ class Assembly:
         self._clock = time.monotonic
         self._services: dict[str, _Service] = {}
         self._routes: dict[str, Route] = {}
-        self._tracer = tracing.tracer() if tracing.tracing_is_on() else None
+        self._spans = spans()
 
     @property
     def discoveries(self) -> Iterable[Discovery]:
@@ -116,11 +117,11 @@ class Assembly:
 
     def _handler(self, policy: MethodPolicy, service: _Service) -> Handler:
         """The stack of layers, the outermost first, each in its place for a reason."""
-        clock, tracer = self._clock, self._tracer
+        clock, traced = self._clock, self._spans
         layers: list[Layer] = []
-        if tracer is not None:
+        if traced is not None:
             # Over everything: the span lasts as long as the caller waits.
-            layers.append(tracing.call_span(tracer))
+            layers.append(tracing.call_span(traced))
         layers += [
             # Above all that can fail, as it answers for what they could not mend.
             fallback,
@@ -132,9 +133,9 @@ class Assembly:
             balance(service.discovery.group, service.balancer, clock),
             breaker(clock),
         ]
-        if tracer is not None:
+        if traced is not None:
             # Below the pick, so that the span knows the endpoint; right above the wire.
-            layers.append(tracing.attempt_span(tracer))
+            layers.append(tracing.attempt_span(traced))
         return stack(layers, send)
 
     def _service(self, name: str) -> _Service:

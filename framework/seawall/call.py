@@ -164,44 +164,43 @@ class Attempt:
 
 
 class Call:
-    """One call of a stub, from its start to its end. The layers of a plan share and change it."""
+    """One call of a stub, from its start to its end. The layers of a plan share and change it.
 
-    __slots__ = (
-        "abandon", "at_end", "attempt", "attempts", "committed", "deadline", "endpoint",
-        "keep_late", "limit", "metadata", "method", "notes", "options", "span", "started", "tried",
-        "wait_for_ready",
-    )  # fmt: skip
+    The defaults stand on the class: hardly any call has more than a few of its own to set.
+    """
+
+    attempt = 1
+    deadline: float | None
+    """On the driver's clock; None = no limit."""
+    limit: float | None = None
+    """Seconds that the current attempt may take until its first answer; None = no limit."""
+    keep_late = False
+    """After ``limit`` the attempt goes on beside its successor; the first answer wins."""
+    abandon: Callable[[], bool] | None = None
+    """Asked when ``limit`` has passed: may the attempt be given up for another one?"""
+    committed = False
+    """Bound to the attempt in hand: the requests were not kept for another one."""
+    endpoint: Endpoint | None = None
+    """Where the current attempt goes."""
+    tried: tuple[Endpoint, ...] = ()
+    """Where earlier attempts went."""
+    attempts: list[Attempt] | None = None
+    """The failed attempts."""
+    notes: list[str] | None = None
+    """What budget, breaker and deadline had to say."""
+    metadata: tuple[tuple[str, str | bytes], ...] = ()
+    """Sent with every attempt, after the user's own."""
+    options: Mapping[str, Any] | None = None
+    span: Any = None
+    """The call's span while it is recorded; only telemetry looks at it."""
+    wait_for_ready = False
+    at_end: list[Callable[[Outcome], None]] | None = None
+    """For a stream: what to call when it ends, as its plan ends with its first message."""
 
     def __init__(self, method: Method, started: float, deadline: float | None) -> None:
         self.method = method
         self.started = started
         self.deadline = deadline
-        """On the driver's clock; None = no limit."""
-        self.attempt = 1
-        self.limit: float | None = None
-        """Seconds that the current attempt may take until its first answer; None = no limit."""
-        self.keep_late = False
-        """After ``limit`` the attempt goes on beside its successor; the first answer wins."""
-        self.abandon: Callable[[], bool] | None = None
-        """Asked when ``limit`` has passed: may the attempt be given up for another one?"""
-        self.endpoint: Endpoint | None = None
-        """Where the current attempt goes."""
-        self.tried: tuple[Endpoint, ...] = ()
-        """Where earlier attempts went."""
-        self.attempts: list[Attempt] | None = None
-        """The failed attempts."""
-        self.notes: list[str] | None = None
-        """What budget, breaker and deadline had to say."""
-        self.metadata: tuple[tuple[str, str | bytes], ...] = ()
-        """Sent with every attempt, after the user's own."""
-        self.options: Mapping[str, Any] | None = None
-        self.span: Any = None
-        """The call's span while it is recorded; only telemetry looks at it."""
-        self.wait_for_ready: bool = False
-        self.committed = False
-        """Bound to the attempt in hand: the requests were not kept for another one."""
-        self.at_end: list[Callable[[Outcome], None]] | None = None
-        """For a stream: what to call when it ends, as its plan ends with its first message."""
 
     def note(self, text: str) -> None:
         if self.notes is None:

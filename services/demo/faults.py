@@ -29,8 +29,8 @@ PATIENCE: Final = 30.0
 class Server(Protocol):
     """The registry's process."""
 
-    def kill(self) -> None: ...
-    def start(self) -> None: ...
+    def kill(self) -> object: ...
+    def start(self) -> object: ...
 
 
 @dataclass
@@ -47,6 +47,8 @@ class Stage:
     say: Callable[[str, str], None]
     """Told each fault's name and each thing that happens."""
     windows: list[Window] = field(default_factory=list)
+    victim: Member | None = None
+    """Whom the current fault is about, if it is one instance."""
 
     async def hold(self, seconds: float) -> None:
         await asyncio.sleep(seconds * self.pace)
@@ -60,18 +62,20 @@ async def calm(stage: Stage) -> None:
 
 
 async def killed(stage: Stage) -> None:
-    member = await _in_mid_charge(stage)
+    found = await _in_mid_charge(stage)
+    member = stage.victim = found or stage.fleet.of("payments")[0]
     member.restart_delay = 3 * stage.pace
     member.send(signal.SIGKILL)
-    stage.say("killed", f"kill -9 {member.name}, in the middle of a charge of each side")
+    how = "in the middle of a charge of each side" if found else "at a moment like any other"
+    stage.say("killed", f"kill -9 {member.name}, {how}")
     await asyncio.sleep(member.restart_delay)
     await member.up()
     stage.say("killed", f"{member.name} is back on {member.address}")
 
 
-async def _in_mid_charge(stage: Stage) -> Member:
+async def _in_mid_charge(stage: Stage) -> Member | None:
     """The payments instance that holds one charge of each side, written down but not confirmed:
-    the worst moment to die, and the same one for both. After 5 s: any."""
+    the worst moment to die, and the same one for both. None if there was none within 5 s."""
     members = {member.name: member for member in stage.fleet.of("payments")}
     held: deque[tuple[float, str, str]] = deque()
     with (stage.fleet.directory / store.CHARGES).open(encoding="utf-8") as book:
@@ -85,7 +89,7 @@ async def _in_mid_charge(stage: Stage) -> Member:
                 if sorted(side for _, writer, side in held if writer == name) == list(SIDES):
                     return members[name]
             await asyncio.sleep(0.01)
-    return stage.fleet.of("payments")[0]
+    return None
 
 
 def _writer_and_side(line: str) -> tuple[str, str]:
@@ -134,6 +138,7 @@ async def _ill(members: list[Member], fault: Fault, stage: Stage, seconds: float
 
 async def rolling(stage: Stage) -> None:
     for member in stage.fleet.of("payments"):
+        stage.victim = member
         stage.say("rolling", f"SIGTERM {member.name}; its successor takes the same port")
         await stage.fleet.replaced(member)
         await member.up()
@@ -170,10 +175,11 @@ async def perform(stage: Stage) -> None:
     """Go through the script, one fault after the other. Raises ``DemoError`` if the fleet does
     not recover from one of them."""
     for name, act in SCRIPT.items():
-        begin = time.monotonic() - stage.start
+        begin, stage.victim = time.monotonic() - stage.start, None
         try:
             async with asyncio.timeout(PATIENCE + FULL * stage.pace):
                 await act(stage)
         except TimeoutError:
-            raise DemoError(f"the fleet did not recover from: {name}") from None
+            words = stage.victim.last_words() if stage.victim else ""
+            raise DemoError(f"the fleet did not recover from: {name}\n{words}") from None
         stage.windows.append(Window(name, begin, time.monotonic() - stage.start))

@@ -71,6 +71,7 @@ class Member:
         self.address = f"{HOST}:{port}"
         self.log = directory / f"{self.name}.log"
         self.process: asyncio.subprocess.Process | None = None
+        self.served = False
         self._port = port
 
     async def supervise(self, environment: Mapping[str, str]) -> None:
@@ -105,13 +106,17 @@ class Member:
                 with contextlib.suppress(grpc.aio.AioRpcError):
                     answer = await HealthStub(channel).Check(request, timeout=1)
                     if answer.status == HealthCheckResponse.SERVING:
+                        self.served = True
                         return
                 await asyncio.sleep(0.1)
 
     async def set(self, fault: Fault) -> None:
-        """Make it ill, or well again."""
-        async with grpc.aio.insecure_channel(self.address) as channel:
-            await ChaosStub(channel).Set(fault, timeout=2, wait_for_ready=True)
+        """Make it ill, or well again. Raises ``DemoError`` if it can't be told."""
+        try:
+            async with grpc.aio.insecure_channel(self.address) as channel:
+                await ChaosStub(channel).Set(fault, timeout=5, wait_for_ready=True)
+        except grpc.aio.AioRpcError as error:
+            raise DemoError(f"{self.name} can't be told what to do: {error.details()}") from None
 
     def last_words(self, lines: int = 15) -> str:
         with contextlib.suppress(OSError):
@@ -209,9 +214,11 @@ class Fleet:
         yield f"the fleet was not up within {START_TIMEOUT:.0f} s"
         if self.registry.problem:
             yield f"the registry: {self.registry.problem}"
-        for member in self.members:
-            if member.process is None or member.process.returncode is not None:
-                yield f"{member.name} does not run; its last words:\n{member.last_words()}"
+        absent = [member for member in self.members if not member.served]
+        if not absent:
+            yield f"all serve, but the registry at {self.registry.url} does not list them all"
+        for member in absent:
+            yield f"{member.name} does not serve; its last words:\n{member.last_words()}"
 
 
 async def _watch(service: str, registry: Registry) -> AsyncIterator[set[tuple[str, str]]]:

@@ -36,11 +36,11 @@ from services.pb.storefront_pb2_grpc import StorefrontStub
 from services.plain import plain
 
 MIX: Final = {"browse": 0.5, "stock": 0.35, "checkout": 0.15}
-TIMEOUTS: Final = {"browse": 1.0, "stock": 1.0, "checkout": 2.0}
+TIMEOUTS: Final = {"browse": 1.5, "stock": 1.5, "checkout": 3.0}
 """Seconds a visitor waits, the same in both worlds."""
 WARM_UP: Final = 40
 """Calls, one after the other, before the load starts: they aren't counted."""
-TRACED: Final = 8
+TRACED: Final = 4
 """Every so many checkouts of seawall's side, one is traced."""
 
 

@@ -9,8 +9,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from seawall.errors import SeawallError
 from seawall.registry import open_registry
 
 from services import store
@@ -19,6 +20,9 @@ from services.demo.faults import FULL, Server, Stage, perform
 from services.demo.fleet import DemoError, Fleet
 from services.demo.show import Lines, display
 from services.demo.sides import Side
+
+BUSY: Final = 0.85
+"""Share of the machine above which both sides measure the machine, and not the faults."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,8 @@ class Result:
 
 
 async def run(options: Options, url: str, server: Server | None, directory: Path) -> int:
-    """Run the demo in ``directory``; return its exit status. Raises ``DemoError``."""
+    """Run the demo in ``directory``; return its exit status. Raises ``DemoError``
+    or a ``SeawallError`` if it can't be brought to its end."""
     registry = open_registry(url)
     with display() as lines:
         try:
@@ -81,7 +86,7 @@ async def _under_load(
                 await perform(stage)
                 cpu = _share(busy, _busy())
                 records = {side.name: await side.stop() for side in sides}
-        except* DemoError as errors:
+        except* (DemoError, SeawallError) as errors:
             raise errors.exceptions[0] from None
     return Result(
         records=records,
@@ -116,6 +121,8 @@ def _conclude(options: Options, result: Result) -> int:
     print(f"\n{report.by_fault(result.windows, result.records)}")
     print(f"\n{report.comparison(sides['plain'], sides['seawall'])}")
     print(f"\nthe machine was {result.cpu:.0%} busy; the two sides shared it")
+    if result.cpu > BUSY:
+        print("that is too busy to compare anything: try a lower --rate, or a quieter machine")
     lost = [record for record in result.records["seawall"] if record["code"] != "OK"]
     if lost:
         print(f"\nthe first of seawall's failures, in its own words:\n{lost[0]['story']}")

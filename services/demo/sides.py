@@ -16,7 +16,7 @@ from services.demo.show import Lines
 READY_TIMEOUT: Final = 30.0
 """Seconds to import, connect and warm up."""
 STOP_TIMEOUT: Final = 15.0
-"""Seconds until the calls that are under way have ended; none may take longer than 2."""
+"""Seconds until the calls that are under way have ended; none may take longer than 3."""
 
 
 class Side:

@@ -13,6 +13,7 @@ from seawall.call import Instance
 from seawall.events import Event
 from seawall.registry.etcd.registry import EtcdRegistry
 from seawall.testing.etcd import EtcdServer
+from seawall.testing.registry import no_more_tasks_than
 
 LIMIT = 20.0
 """Seconds that a test waits for an event before it fails."""
@@ -51,7 +52,8 @@ async def opened() -> AsyncIterator[OpenRegistry]:
     async with asyncio.timeout(LIMIT):
         for registry in registries:
             await registry.close()
-    assert not asyncio.all_tasks() - before
+    # pytest-asyncio runs a fixture's end in a task of its own
+    await no_more_tasks_than(before | {asyncio.current_task()})
 
 
 @pytest.fixture
@@ -120,8 +122,15 @@ class Watching:
 
     async def until(self, *ids: str) -> Instances:
         """Wait until the list holds exactly these ids."""
+        return await self._until(lambda instances: {one.id for one in instances} == set(ids))
+
+    async def shows(self, *expected: Instance) -> None:
+        """Wait until the list is this one."""
+        await self._until(lambda instances: instances == expected)
+
+    async def _until(self, right: Callable[[Instances], bool]) -> Instances:
         async with asyncio.timeout(LIMIT):
-            while not self.lists or {one.id for one in self.lists[-1]} != set(ids):
+            while not self.lists or not right(self.lists[-1]):
                 if self.task.done():
                     await self.task
                     raise AssertionError("the watch has ended")

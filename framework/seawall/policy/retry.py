@@ -53,16 +53,21 @@ class _Retrier:
         self._clock = clock
         self._random = random
 
-    def limit(self, call: Call) -> float | None:
-        """How long the coming attempt may take until its first answer."""
-        left = self.policy.max_attempts - call.attempt
+    def set_limit(self, call: Call) -> None:
+        """Set how long the coming attempt may take until its first answer."""
+        policy = self.policy
+        left = policy.max_attempts - call.attempt
         if left <= 0 or not self._repeatable(call):
-            return None
-        if self.policy.attempt_timeout is not None:
-            return self.policy.attempt_timeout
-        if call.deadline is None or call.method.streaming:
-            return None
-        return (call.deadline - self._clock()) / (left + 1)
+            call.limit = None
+            return
+        # Another attempt makes sense only if the budget will allow it: otherwise a slow answer
+        # is better than none.
+        call.abandon = self.budget.available
+        if policy.attempt_timeout is not None:
+            call.limit = policy.attempt_timeout
+        elif call.deadline is not None and not call.method.streaming:
+            call.limit = (call.deadline - self._clock()) / (left + 1)
+            call.keep_late = True
 
     def delay(self, call: Call, failure: Failure, backoffs: int) -> float | None:
         """Seconds to wait before the next attempt; None = there is no next one."""
@@ -130,44 +135,33 @@ def retry(policy: RetryPolicy, budget: Budget, clock: Clock, random: Random) -> 
 
 def _attempts(call: Call, inner: Handler, retrier: _Retrier) -> Plan:
     retrier.budget.request()
-    try:
-        outcome: Outcome = yield from _until_final(call, inner, retrier)
-    except LateAnswer as late:
-        outcome = late.outcome
-    if outcome.ok:
-        retrier.budget.success()
-    return outcome
-
-
-def _until_final(call: Call, inner: Handler, retrier: _Retrier) -> Plan:
     unsent = backoffs = 0
     lingering = False
-    while True:
-        limit = retrier.limit(call)
-        if limit is not None:
-            # Another attempt makes sense only if the budget will allow it: otherwise a slow
-            # answer is better than none.
-            call.abandon = retrier.budget.available
-            call.keep_late = retrier.policy.attempt_timeout is None
-        call.limit = limit
-        outcome: Outcome = yield from inner(call)
-        if outcome.ok:
-            return outcome
-        lingering = lingering or outcome.pending is not None
-        if _free(call, outcome) and unsent < UNSENT_RETRIES:
-            unsent += 1
-        else:
-            delay = retrier.delay(call, outcome, backoffs)
-            if delay is None:
-                if lingering:
-                    yield Linger()
-                return outcome
-            backoffs = 0 if outcome.pushback is not None else backoffs + 1
-            if delay > 0:
-                yield Sleep(delay)
-            call.attempt += 1
-        if call.endpoint is not None and call.endpoint not in call.tried:
-            call.tried += (call.endpoint,)
+    try:
+        while True:
+            retrier.set_limit(call)
+            outcome: Outcome = yield from inner(call)
+            if outcome.ok:
+                break
+            lingering = lingering or outcome.pending is not None
+            if _free(call, outcome) and unsent < UNSENT_RETRIES:
+                unsent += 1
+            else:
+                delay = retrier.delay(call, outcome, backoffs)
+                if delay is None:
+                    if lingering:
+                        yield Linger()
+                    return outcome
+                backoffs = 0 if outcome.pushback is not None else backoffs + 1
+                if delay > 0:
+                    yield Sleep(delay)
+                call.attempt += 1
+            if call.endpoint is not None and call.endpoint not in call.tried:
+                call.tried += (call.endpoint,)
+    except LateAnswer as late:
+        outcome = late.outcome
+    retrier.budget.success()
+    return outcome
 
 
 def _free(call: Call, failure: Failure) -> bool:

@@ -28,8 +28,8 @@ from seawall.server.health import SERVING, Health
 from seawall.server.service import Service, client
 from seawall.server.servicers import Recorder, find_adders
 from seawall.server.settings import Settings
-from seawall.telemetry import tracing
 from seawall.telemetry.server_spans import ServerSpans
+from seawall.telemetry.spans import spans
 from seawall.transport.aio import Channel
 from seawall.transport.keepalive import SERVER_OPTIONS
 
@@ -98,8 +98,9 @@ class Server:
 
     def _build(self) -> None:
         self._grpc = aio.server(options=[*SERVER_OPTIONS, ("grpc.so_reuseport", 0)])
-        spans = ServerSpans(tracing.tracer()) if tracing.tracing_is_on() else None
-        recorder = Recorder(self._grpc, Handlers(spans).wrap)
+        traced = spans()
+        handlers = Handlers(None if traced is None else ServerSpans(traced))
+        recorder = Recorder(self._grpc, handlers.wrap)
         for service, adders in self._adders:
             for add in adders:
                 add(service, recorder)

@@ -13,8 +13,6 @@ RPC_METHOD: Final = "rpc.method"
 STATUS_CODE: Final = "rpc.response.status_code"  # "rpc.status_code" after 1.44
 ERROR_TYPE: Final = "error.type"
 SERVER_ADDRESS: Final = "server.address"
-SERVER_PORT: Final = "server.port"
-PEER_ADDRESS: Final = "network.peer.address"
 
 ATTEMPT_PREFIX: Final = "Attempt."  # gRFC A72; the conventions define no span for an attempt
 PREVIOUS_ATTEMPTS: Final = "previous-rpc-attempts"  # gRFC A72
@@ -33,8 +31,3 @@ SERVER_ERRORS: Final = frozenset(
     }
 )
 """The codes that make a *server* span an error; on a client's span any code but OK does."""
-
-
-def method_name(path: str) -> str:
-    """``/shop.v1.Inventory/GetStock`` as the conventions write it."""
-    return path.lstrip("/")

@@ -2,49 +2,65 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
 
 from grpc import StatusCode
 from opentelemetry import context as otel_context
 from opentelemetry import propagate, trace
-from opentelemetry.trace import Span, SpanKind, Status, Tracer
+from opentelemetry.context import Context
+from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, Status, TraceFlags
 
 from seawall.telemetry import names
+from seawall.telemetry.spans import Spans
+
+_TRACEPARENT: Final = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+_FIELDS: Final = frozenset(("traceparent",))
 
 
 class ServerSpans:
     """Begins and ends SERVER spans."""
 
-    def __init__(self, tracer: Tracer) -> None:
-        self._tracer = tracer
+    def __init__(self, spans: Spans) -> None:
+        self._spans = spans
+        self._fields = frozenset(propagate.get_global_textmap().fields)
 
-    def begin(self, path: str, context: Any, *, attach: bool = True) -> Span:
-        """A span for the call of ``path``; with ``attach`` it is the current one of this task."""
-        carrier = {
-            key: value
-            for key, value in context.invocation_metadata() or ()
-            if isinstance(value, str)
-        }
-        parent = propagate.extract(carrier)
-        name = names.method_name(path)
-        span = self._tracer.start_span(
-            name,
-            parent,
-            kind=SpanKind.SERVER,
-            attributes={names.RPC_SYSTEM: names.GRPC, names.RPC_METHOD: name},
-        )
+    def begin(self, path: str, context: Any, *, attach: bool = True) -> Span | None:
+        """A span for the call of ``path``, or None if it isn't recorded.
+
+        With ``attach`` its context is the current one of this task, so that calls made from here
+        belong to the same trace, recorded or not.
+        """
+        parent = self._parent(context.invocation_metadata() or ())
+        name = path[1:]
+        facts = {names.RPC_SYSTEM: names.GRPC, names.RPC_METHOD: name}
+        span, spanned = self._spans.start(name, SpanKind.SERVER, facts, parent)
         if attach:
-            otel_context.attach(trace.set_span_in_context(span, parent))
+            current = span if span is not None else NonRecordingSpan(spanned)
+            otel_context.attach(trace.set_span_in_context(current, parent))
         return span
+
+    def _parent(self, metadata: Any) -> Context:
+        """The caller's context, as the propagators that are set read it."""
+        found = {
+            key: value for key, value in metadata if key in self._fields and isinstance(value, str)
+        }
+        if not found:
+            return Context()
+        if found.keys() == _FIELDS:
+            match = _TRACEPARENT.fullmatch(found["traceparent"])
+            if match is not None:
+                trace_id, span_id, flags = (int(part, 16) for part in match.groups())
+                remote = SpanContext(trace_id, span_id, True, TraceFlags(flags))
+                return trace.set_span_in_context(NonRecordingSpan(remote), Context())
+        return propagate.extract(found, Context())
 
     @staticmethod
     def end(span: Span, code: StatusCode, error: BaseException | None = None) -> None:
         """End a span with the status that the caller is sent."""
-        if span.is_recording():
-            span.set_attribute(names.STATUS_CODE, code.name)
-            if code in names.SERVER_ERRORS:
-                span.set_attribute(
-                    names.ERROR_TYPE, type(error).__qualname__ if error else code.name
-                )
-                span.set_status(Status(trace.StatusCode.ERROR))
+        span.set_attribute(names.STATUS_CODE, code.name)
+        if code in names.SERVER_ERRORS:
+            kind = type(error).__qualname__ if error else code.name
+            span.set_attribute(names.ERROR_TYPE, kind)
+            span.set_status(Status(trace.StatusCode.ERROR))
         span.end()

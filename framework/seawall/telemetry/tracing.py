@@ -1,6 +1,6 @@
-"""Spans of calls: one for the call, one for each attempt, with W3C context over the metadata.
+"""Spans of calls: one for the call, one for each attempt, with their context in the metadata.
 
-Without an SDK the tracer is OpenTelemetry's no-op and these layers are left out of the stack.
+Without an SDK these layers are left out of the stack.
 """
 
 from __future__ import annotations
@@ -9,74 +9,32 @@ from collections.abc import Generator
 from typing import Any, Final
 
 from grpc import StatusCode
-from opentelemetry import propagate, trace
-from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, Status, Tracer
+from opentelemetry import context, trace
+from opentelemetry.trace import Span, SpanKind, Status
 
-from seawall.call import Call, Outcome
+from seawall.call import Call, Method, Outcome
 from seawall.policy.plan import Handler, Layer, Plan
 from seawall.telemetry import names
+from seawall.telemetry.spans import Spans
 
-SCOPE: Final = "seawall"
-
-
-def tracing_is_on() -> bool:
-    """Whether an SDK (or another real provider) is set up.
-
-    A proxy stands for "not yet": a tracer taken from it begins to work when one is set, but until
-    then each span would cost a little, so seawall looks once, when a channel or server is made.
-    """
-    return not isinstance(
-        trace.get_tracer_provider(), trace.ProxyTracerProvider | trace.NoOpTracerProvider
-    )
+_OK: Final = StatusCode.OK.name
 
 
-def tracer() -> Tracer:
-    return trace.get_tracer(SCOPE)
-
-
-def call_span(tracer: Tracer) -> Layer:
+def call_span(spans: Spans) -> Layer:
     """A CLIENT span over the whole call, all attempts and waits included."""
 
     def layer(inner: Handler) -> Handler:
+        known: dict[Method, dict[str, str]] = {}
+
         def handler(call: Call) -> Plan:
-            name = names.method_name(call.method.path)
-            span = tracer.start_span(name, kind=SpanKind.CLIENT, attributes=_facts(call, name))
-            if span.is_recording():
-                call.span = span
-                return _ended_by(span, inner, call)
-            call.metadata += headers(trace.set_span_in_context(span))
-            return inner(call)
-
-        return handler
-
-    return layer
-
-
-def attempt_span(tracer: Tracer) -> Layer:
-    """A child span for each attempt; its context is what the server gets to see."""
-
-    def layer(inner: Handler) -> Handler:
-        def handler(call: Call) -> Plan:
-            if call.span is None:
+            method = call.method
+            facts = known.get(method) or known.setdefault(method, _facts(method))
+            current = context.get_current()
+            span, spanned = spans.start(facts[names.RPC_METHOD], SpanKind.CLIENT, facts, current)
+            if span is None:
+                call.metadata += spans.headers(spanned, current)
                 return inner(call)
-            number = len(call.attempts or ()) + 1
-            name = names.method_name(call.method.path)
-            facts: dict[str, Any] = {
-                names.RPC_SYSTEM: names.GRPC,
-                names.RPC_METHOD: name,
-                names.ATTEMPT: number,
-                names.PREVIOUS_ATTEMPTS: number - 1,
-            }
-            if call.endpoint is not None:
-                facts[names.ENDPOINT] = facts[names.PEER_ADDRESS] = call.endpoint.address
-            span = tracer.start_span(
-                names.ATTEMPT_PREFIX + name,
-                trace.set_span_in_context(call.span),
-                kind=SpanKind.CLIENT,
-                attributes=facts,
-            )
-            call.metadata = headers(trace.set_span_in_context(span))
+            call.span = span
             return _ended_by(span, inner, call)
 
         return handler
@@ -84,18 +42,37 @@ def attempt_span(tracer: Tracer) -> Layer:
     return layer
 
 
-def headers(context: Context) -> tuple[tuple[str, str | bytes], ...]:
-    """The metadata that carries ``context``, as the propagators that are set write it."""
-    carrier: dict[str, str] = {}
-    propagate.inject(carrier, context)
-    return tuple((key.lower(), value) for key, value in carrier.items())
+def attempt_span(spans: Spans) -> Layer:
+    """A child span for each attempt; its context is what the server gets to see."""
+
+    def layer(inner: Handler) -> Handler:
+        def handler(call: Call) -> Plan:
+            if call.span is None:
+                return inner(call)
+            name = call.method.path[1:]
+            number = len(call.attempts or ()) + 1
+            assert call.endpoint is not None, "the balance layer stands above the attempt's span"
+            facts = {
+                names.RPC_SYSTEM: names.GRPC,
+                names.RPC_METHOD: name,
+                names.ATTEMPT: number,
+                names.PREVIOUS_ATTEMPTS: number - 1,
+                names.ENDPOINT: call.endpoint.address,
+            }
+            span = spans.start_child(names.ATTEMPT_PREFIX + name, SpanKind.CLIENT, facts, call.span)
+            call.metadata = spans.headers(span.get_span_context(), context.get_current())
+            return _ended_by(span, inner, call)
+
+        return handler
+
+    return layer
 
 
-def _facts(call: Call, name: str) -> dict[str, str]:
+def _facts(method: Method) -> dict[str, str]:
     return {
         names.RPC_SYSTEM: names.GRPC,
-        names.RPC_METHOD: name,
-        names.SERVER_ADDRESS: call.method.service,
+        names.RPC_METHOD: method.path[1:],
+        names.SERVER_ADDRESS: method.service,
     }
 
 
@@ -103,8 +80,8 @@ def _ended_by(span: Span, inner: Handler, call: Call) -> Generator[Any, Any, Out
     """End ``span`` with what ``inner`` comes to, with its stream's end, or by cancellation."""
     try:
         outcome = yield from inner(call)
-    except GeneratorExit:
-        _finish(span, StatusCode.CANCELLED)
+    except BaseException:
+        _end_failed(span, StatusCode.CANCELLED, "")
         raise
     if call.method.response_streaming and outcome.ok and not outcome.fallback:
         call.when_ended(lambda end: end_span(span, end))
@@ -116,16 +93,17 @@ def _ended_by(span: Span, inner: Handler, call: Call) -> Generator[Any, Any, Out
 
 
 def end_span(span: Span, outcome: Outcome) -> None:
-    if outcome.ok:
-        if outcome.fallback:
-            span.set_attribute(names.FALLBACK, True)
-        span.set_attribute(names.STATUS_CODE, StatusCode.OK.name)
-        span.end()
-    else:
-        _finish(span, outcome.code, outcome.details)
+    """End a client's span with an outcome."""
+    if not outcome.ok:
+        _end_failed(span, outcome.code, outcome.details)
+        return
+    if outcome.fallback:
+        span.set_attribute(names.FALLBACK, True)
+    span.set_attribute(names.STATUS_CODE, _OK)
+    span.end()
 
 
-def _finish(span: Span, code: StatusCode, details: str = "") -> None:
+def _end_failed(span: Span, code: StatusCode, details: str) -> None:
     span.set_attribute(names.STATUS_CODE, code.name)
     span.set_attribute(names.ERROR_TYPE, code.name)
     span.set_status(Status(trace.StatusCode.ERROR, details or None))

@@ -24,6 +24,7 @@ from dataclasses import asdict
 from typing import Any
 
 import pytest
+
 from seawall.call import JSON, Instance
 from seawall.events import Event, Listener, MalformedEntry, ignore
 from seawall.registry import Registry, open_registry

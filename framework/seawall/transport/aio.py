@@ -19,6 +19,7 @@ from seawall.policy.deadline import deadline_of
 from seawall.policy.plan import Handler
 from seawall.transport.discovery import Discovery
 from seawall.transport.driver import Driver
+from seawall.transport.limits import Limits
 from seawall.transport.requests import RequestStream
 from seawall.transport.streams import StreamStreamCall, UnaryStreamCall
 from seawall.transport.translate import MetadataLike, checked_metadata
@@ -60,6 +61,7 @@ class Channel(aio.Channel):
         self._router = router
         self._active: set[Driver] = set()
         self._streams: weakref.WeakSet[Driver] = weakref.WeakSet()
+        self._limits: Limits | None = None
         self._closed = False
 
     async def __aenter__(self) -> Channel:
@@ -88,6 +90,11 @@ class Channel(aio.Channel):
         for call in under_way:
             call.cancel()
         await self._router.close()
+
+    def _limits_on(self, loop: asyncio.AbstractEventLoop) -> Limits:
+        if self._limits is None:
+            self._limits = Limits(loop)
+        return self._limits
 
     def get_state(self, try_to_connect: bool = False) -> ChannelConnectivity:
         """READY if every service that is used has a connected instance."""
@@ -171,6 +178,9 @@ class Channel(aio.Channel):
         )
 
 
+_NO_ARGUMENTS: dict[str, Any] = {}
+
+
 class _Bound:
     """A method of the channel: what all four arities share."""
 
@@ -192,6 +202,7 @@ class _Bound:
         self._registered = registered
         self._path = path
         self.loop = asyncio.get_running_loop()
+        self.limits = channel._limits_on(self.loop)
         self._route = channel._router.route(
             path,
             request_streaming=self.request_streaming,
@@ -239,11 +250,9 @@ class _Bound:
         if wait_for_ready is None:
             wait_for_ready = policy.wait_for_ready
         call.wait_for_ready = bool(wait_for_ready)
-        arguments: dict[str, Any] = {}
-        if credentials is not None:
-            arguments["credentials"] = credentials
-        if compression is not None:
-            arguments["compression"] = compression
+        arguments = _NO_ARGUMENTS
+        if credentials is not None or compression is not None:
+            arguments = {"credentials": credentials, "compression": compression}
         items = checked_metadata(metadata) if metadata else ()
         return self, call, route.handler(call), route.discovery, arguments, items
 

@@ -37,6 +37,20 @@ class Driver:
     Subclasses say how an attempt is begun (``_begin``) and what its result is.
     """
 
+    # Defaults stand on the class: each saves an assignment at every call.
+    _inner: Any = None
+    """The attempt in hand; once the call has succeeded, the one that did."""
+    _sent_at = 0.0
+    _timer: asyncio.TimerHandle | None = None
+    _alarm = 0
+    _task: asyncio.Task[Any] | None = None
+    _late: dict[Any, list[Callable[[Outcome], None]]] | None = None
+    """Attempts left running beside the one in hand, with who wants to know their end."""
+    _lingering = False
+    _outcome: Outcome | None = None
+    _waiter: asyncio.Future[None] | None = None
+    _callbacks: list[Callable[[Any], None]] | None = None
+
     def __init__(
         self,
         bound: Any,
@@ -53,17 +67,6 @@ class Driver:
         self._arguments = arguments
         self._metadata = metadata
         self._loop = bound.loop
-        self._inner: Any = None
-        """The attempt in hand; once the call has succeeded, the one that did."""
-        self._sent_at = 0.0
-        self._timer: asyncio.TimerHandle | None = None
-        self._task: asyncio.Task[Any] | None = None
-        self._late: dict[Any, list[Callable[[Outcome], None]]] | None = None
-        """Attempts left running beside the one in hand, with who wants to know their end."""
-        self._lingering = False
-        self._outcome: Outcome | None = None
-        self._waiter: asyncio.Future[None] | None = None
-        self._callbacks: list[Callable[[Any], None]] | None = None
 
     # --- performing effects ---------------------------------------------------------------
 
@@ -100,14 +103,14 @@ class Driver:
             metadata += call.metadata
         try:
             make = effect.endpoint.transport.callable_for(self._bound)
-            inner = self._inner = self._begin(
+            self._inner = self._begin(
                 make, timeout, FlatMetadata(metadata) if metadata else NO_METADATA
             )
         except aio.UsageError as error:  # the connection was closed meanwhile
             self._ended(Failure(StatusCode.UNAVAILABLE, str(error), sent=False, error=error))
             return
         if call.limit is not None:
-            self._timer = self._loop.call_later(call.limit, self._limit_passed, inner)
+            self._alarm = self._bound.limits.set(self._limit_passed, call.limit)
 
     def _begin(self, make: Callable[..., Any], timeout: float | None, metadata: Metadata) -> Any:
         """Start an attempt; ``_attempt_done`` is told when it has ended, or been answered."""
@@ -120,16 +123,14 @@ class Driver:
             return
         code = resolved(inner.code())
         if code is StatusCode.OK:
-            if self._timer is not None:
-                self._timer.cancel()
+            self._clear_alarm()
             self._step(Success(inner))
         else:
             self._ended(failure_of(inner, code))
 
     def _ended(self, failure: Failure) -> None:
         """The attempt in hand has failed: keep the record, go on with the plan."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._clear_alarm()
         call = self._call
         endpoint = call.endpoint
         duration = time.monotonic() - self._sent_at
@@ -145,9 +146,15 @@ class Driver:
         self._inner = None
         self._step(failure)
 
-    def _limit_passed(self, inner: Any) -> None:
-        call = self._call
-        if inner is not self._inner or (call.abandon is not None and not call.abandon()):
+    def _clear_alarm(self) -> None:
+        if self._alarm:
+            self._bound.limits.cancel(self._limit_passed, self._alarm)
+            self._alarm = 0
+
+    def _limit_passed(self) -> None:
+        call, inner = self._call, self._inner
+        self._alarm = 0
+        if inner is None or (call.abandon is not None and not call.abandon()):
             return
         self._inner = None
         details = f"no answer within the {call.limit:.3f} s that one attempt may take"
@@ -190,6 +197,7 @@ class Driver:
     def _drop_attempt(self) -> None:
         """Cancel whatever the plan waits for."""
         inner, self._inner = self._inner, None
+        self._clear_alarm()
         if self._timer is not None:
             self._timer.cancel()
         self._discovery.unwait(self)

@@ -52,8 +52,7 @@ class ResponseStream(Driver):
             if code is not StatusCode.OK:
                 self._ended(failure_of(inner, code))
                 return
-        if self._timer is not None:
-            self._timer.cancel()
+        self._clear_alarm()
         self._first = first
         self._step(Success(inner))
 

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-import ssl
 import time
 from collections import deque
 from contextlib import suppress
-from pathlib import Path
 from typing import Final
-
-import grpc
-from grpc import aio
 
 from seawall.clock import Clock, Random
 from seawall.errors import RegistryError, RegistryUnavailable
 from seawall.registry.etcd.backoff import BRISK, CALM, delay
+from seawall.registry.etcd.channel import knock, open_channel
 from seawall.registry.etcd.outage import Outage
 from seawall.registry.etcd.rpc import Slow
 from seawall.registry.etcd.session import Session, cancelled_ourselves
@@ -29,28 +25,6 @@ _YOUNG: Final = 30.0
 """Seconds for which an outage is met with brisk reconnections."""
 _SETTLED: Final = 5.0
 """Seconds after which a session counts as having worked."""
-
-OPTIONS: Final = (
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    # Also the limit of one attempt to connect; below TIMEOUT, so that a dead host and a slow
-    # answer can be told apart.
-    ("grpc.min_reconnect_backoff_ms", 900),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    # A silent peer is noticed within 7 s even if only watches are open. etcd by default refuses
-    # pings more often than every 5 s.
-    ("grpc.keepalive_time_ms", 5000),
-    ("grpc.http2.ping_timeout_ms", 2000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.dns_min_time_between_resolutions_ms", 1000),
-    # The list of a large fleet is larger than gRPC's 4 MiB, and would never arrive.
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.enable_retries", 0),
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.service_config_disable_resolution", 1),
-    # A new session must mean a new connection.
-    ("grpc.use_local_subchannel_pool", 1),
-)
 
 
 class Client:
@@ -140,6 +114,8 @@ class Client:
             problems: list[RegistryError] = []
             for endpoint in tuple(self._endpoints):
                 try:
+                    if rounds:
+                        await knock(endpoint, timeout)
                     return self._adopt(await self._open(endpoint, timeout))
                 except RegistryError as problem:
                     problems.append(problem)
@@ -167,19 +143,14 @@ class Client:
         return session
 
     async def _open(self, endpoint: str, timeout: float) -> Session:
-        session = Session(self._url, endpoint, self._channel(endpoint), timeout, self._dropped)
+        channel = open_channel(self._url, endpoint)
+        session = Session(self._url, endpoint, channel, timeout, self._dropped)
         try:
             await session.open()
         except BaseException:
             await session.close()
             raise
         return session
-
-    def _channel(self, endpoint: str) -> aio.Channel:
-        options = list(OPTIONS)
-        if not self._url.tls:
-            return aio.insecure_channel(endpoint, options=options)
-        return aio.secure_channel(endpoint, credentials(self._url), options=options)
 
     def _dropped(self, session: Session) -> None:
         """The current session is lost: the next one is on the next endpoint."""
@@ -192,32 +163,3 @@ class Client:
         self._hasty = 0 if worked else min(self._hasty + 1, 10)
         with suppress(RuntimeError):  # no loop runs any more: there is nothing left to close
             self._keep(asyncio.get_running_loop().create_task(session.close()))
-
-
-def credentials(url: EtcdUrl) -> grpc.ChannelCredentials:
-    """Read the TLS files. They are read for each connection, so that they may be renewed.
-
-    Raises ``RegistryError``: gRPC by itself would only fail to connect, without a reason.
-    """
-    try:
-        context = ssl.create_default_context(cafile=url.ca)
-    except (OSError, ssl.SSLError) as error:
-        raise RegistryError(f"ca={url.ca} can't be used ({_reason(error)})") from None
-    if url.cert and url.key:
-        try:
-            context.load_cert_chain(url.cert, url.key, password="")
-        except (OSError, ssl.SSLError) as error:
-            raise RegistryError(
-                f"cert={url.cert} with key={url.key} can't be used ({_reason(error)})"
-            ) from None
-    return grpc.ssl_channel_credentials(_read(url.ca), _read(url.key), _read(url.cert))
-
-
-def _read(path: str | None) -> bytes | None:
-    return Path(path).read_bytes() if path else None
-
-
-def _reason(error: OSError) -> str:
-    if isinstance(error, ssl.SSLError):
-        return error.reason or "not a PEM file"
-    return error.strerror or str(error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -14,7 +13,7 @@ from seawall.events import RegistrationRestored
 from seawall.registry.etcd import wire_pb2 as wire
 from seawall.registry.etcd.backoff import Retry, persist
 from seawall.registry.etcd.client import Client
-from seawall.registry.etcd.follow import Changes, Listing, Span, follow
+from seawall.registry.etcd.guard import Guard
 from seawall.registry.etcd.lease import Lease
 from seawall.registry.etcd.naming import farewell
 from seawall.registry.etcd.outage import Outage
@@ -24,8 +23,6 @@ from seawall.registry.etcd.url import EtcdUrl
 
 _BATCH: Final = 100
 """Operations in one transaction; etcd by default takes 128."""
-_RESTORE_JITTER: Final = 0.1
-"""Seconds: when somebody deletes a whole prefix, not all owners come back in the same moment."""
 
 
 @dataclass(slots=True)
@@ -58,8 +55,8 @@ class Tenure:
         self._restoring: str | None = None
         self._work = asyncio.Event()
         self._settling: list[asyncio.Future[None]] = []
-        self._guarded: frozenset[bytes] = frozenset()
-        self._guard: asyncio.Task[None] | None = None
+        self._sending = False
+        self._guard = self._new_guard()
         self._tasks = [
             persist(self._write, "seawall etcd write"),
             persist(self._lease.keep, "seawall etcd keep-alive"),
@@ -96,7 +93,9 @@ class Tenure:
 
     @property
     def _settled(self) -> bool:
-        return not self._removed and all(entry.written for entry in self._entries.values())
+        if self._sending or self._removed:
+            return False
+        return all(entry.written for entry in self._entries.values())
 
     def drop(self, owner: object | None) -> asyncio.Future[None]:
         """``owner`` (None = everybody) holds nothing any more. Done when etcd has it so."""
@@ -113,10 +112,10 @@ class Tenure:
 
     async def stop(self) -> None:
         """End all tasks. What etcd still has runs out with the lease."""
-        tasks = [*self._tasks, *([self._guard] if self._guard else [])]
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.wait(tasks)
+        await asyncio.wait(self._tasks)
+        await self._guard.stop()
         self._outage.end(self)
         self._fail(RegistryError(f"{self._url} was closed in the meantime"))
 
@@ -164,6 +163,7 @@ class Tenure:
         for entry in puts.values():
             # Noted before it is sent: the answer may get lost, and the put not.
             entry.lease, entry.written = lease, True
+        self._sending = True
         try:
             reply = await session.call(TXN, request)
         except BaseException as problem:
@@ -171,6 +171,8 @@ class Tenure:
                 entry.written = False
                 entry.lease = held if _permanent(problem) else lease
             raise
+        finally:
+            self._sending = False
         for entry in puts.values():
             entry.revision = reply.header.revision
 
@@ -186,8 +188,9 @@ class Tenure:
         for settled in settling:
             if not settled.done():
                 settled.set_result(None)
-        if self._guarded != self._entries.keys():
-            await self._guard_anew()
+        if self._guard.keys != self._entries.keys():
+            await self._guard.stop()
+            self._guard = self._new_guard()
 
     def _refused(self, problem: RegistryError) -> None:
         """Tell whoever waits, unless it is an outage, which they wait out."""
@@ -203,56 +206,25 @@ class Tenure:
             if not settled.done():
                 settled.set_exception(problem)
 
-    # The guard
+    # What takes keys away
 
-    async def _guard_anew(self) -> None:
-        if self._guard is not None:
-            self._guard.cancel()
-            await asyncio.wait([self._guard])
-        self._guarded = frozenset(self._entries)
-        self._guard = None
-        if self._guarded:
-            keys = sorted(self._guarded)
-            self._guard = persist(lambda: self._watch_over(keys), "seawall etcd guard")
+    def _new_guard(self) -> Guard:
+        keys = frozenset(self._entries)
+        return Guard(
+            self._client,
+            self._outage,
+            self._url.user,
+            keys,
+            self._revision_of,
+            self._removed_by_others,
+        )
 
-    async def _watch_over(self, keys: list[bytes]) -> None:
-        retry = Retry()
-        part = object()
-        spans = [Span(key) for key in keys]
-        try:
-            while True:
-                try:
-                    async for change in follow(self._client, spans, self._url.user):
-                        self._outage.end(part)
-                        await self._restore(self._missing(change))
-                except RegistryError as problem:
-                    self._outage.begin(part, str(problem))
-                    await retry.pause(problem)
-        finally:
-            self._outage.end(part)
+    def _revision_of(self, key: bytes) -> int | None:
+        entry = self._entries.get(key)
+        return entry.revision if entry is not None and entry.written else None
 
-    def _missing(self, change: Listing | Changes) -> set[bytes]:
-        """Keys of ours that are gone, or that nobody's lease would ever remove.
-
-        A key that another process has put under its own lease is that process's from then on:
-        the newest owner of an id has it, and two owners must not fight.
-        """
-        written = {k: entry for k, entry in self._entries.items() if entry.written}
-        if isinstance(change, Listing):
-            leased = {kv.key for kv in change.kvs if kv.lease}
-            return {key for key in self._guarded if key in written and key not in leased}
-        return {
-            event.kv.key
-            for event in change.events
-            if (event.type == wire.Event.DELETE or not event.kv.lease)
-            and event.kv.key in written
-            and event.kv.mod_revision > written[event.kv.key].revision
-        }
-
-    async def _restore(self, keys: set[bytes]) -> None:
-        if keys:
-            await asyncio.sleep(_RESTORE_JITTER * random.random())
-            self._put_again(keys, "somebody had removed its keys")
+    def _removed_by_others(self, keys: set[bytes]) -> None:
+        self._put_again(keys, "somebody had removed its keys")
 
     def _lease_lost(self, reason: str) -> None:
         self._put_again(set(self._entries), reason)

@@ -1,0 +1,98 @@
+"""How a connection to an endpoint is made."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import ssl
+from pathlib import Path
+from typing import Final
+
+import grpc
+from grpc import aio
+
+from seawall.errors import RegistryError
+from seawall.registry.etcd.rpc import Away
+from seawall.registry.etcd.url import EtcdUrl
+
+OPTIONS: Final = (
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    # Also the limit of one attempt to connect; below TIMEOUT, so that a dead host and a slow
+    # answer can be told apart.
+    ("grpc.min_reconnect_backoff_ms", 900),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    # A silent peer is noticed within 7 s even if only watches are open. etcd by default refuses
+    # pings more often than every 5 s.
+    ("grpc.keepalive_time_ms", 5000),
+    ("grpc.http2.ping_timeout_ms", 2000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.dns_min_time_between_resolutions_ms", 1000),
+    # The list of a large fleet is larger than gRPC's 4 MiB, and would never arrive.
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.enable_retries", 0),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.service_config_disable_resolution", 1),
+    # A new session must mean a new connection.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+
+def open_channel(url: EtcdUrl, endpoint: str) -> aio.Channel:
+    """A channel of its own; it connects when it is used. Raises ``RegistryError`` for bad files."""
+    options = list(OPTIONS)
+    if not url.tls:
+        return aio.insecure_channel(endpoint, options=options)
+    return aio.secure_channel(endpoint, credentials(url), options=options)
+
+
+async def knock(endpoint: str, timeout: float) -> None:
+    """Raise ``Away`` if nobody listens there: ten times cheaper to know than by gRPC."""
+    host, _, port = endpoint.rpartition(":")
+    try:
+        async with asyncio.timeout(timeout):
+            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+    except OSError as error:
+        problem = f"etcd at {endpoint} does not answer ({_plain(error)})"
+        raise Away(problem) from None
+    writer.transport.abort()
+
+
+def _plain(error: OSError) -> str:
+    if isinstance(error, TimeoutError):
+        return "no reply to an attempt to connect"
+    if isinstance(error, socket.gaierror):
+        return "its name can't be resolved"
+    # With several addresses, asyncio puts the reasons of all of them into one text.
+    refused = f"[Errno {errno.ECONNREFUSED}]" in str(error)
+    return "connection refused" if refused else error.strerror or str(error)
+
+
+def credentials(url: EtcdUrl) -> grpc.ChannelCredentials:
+    """Read the TLS files. They are read for each connection, so that they may be renewed.
+
+    Raises ``RegistryError``: gRPC by itself would only fail to connect, without a reason.
+    """
+    try:
+        context = ssl.create_default_context(cafile=url.ca)
+    except (OSError, ssl.SSLError) as error:
+        raise RegistryError(f"ca={url.ca} can't be used ({_reason(error)})") from None
+    if url.cert and url.key:
+        try:
+            context.load_cert_chain(url.cert, url.key, password="")
+        except (OSError, ssl.SSLError) as error:
+            raise RegistryError(
+                f"cert={url.cert} with key={url.key} can't be used ({_reason(error)})"
+            ) from None
+    return grpc.ssl_channel_credentials(_read(url.ca), _read(url.key), _read(url.cert))
+
+
+def _read(path: str | None) -> bytes | None:
+    return Path(path).read_bytes() if path else None
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):
+        return error.reason or "not a PEM file"
+    return error.strerror or str(error)

@@ -1,0 +1,46 @@
+"""Time limits of attempts: many are set, hardly any is ever reached.
+
+A timer of the event loop costs 2.5 us to set and cancel, a fifth of what the whole framework
+may cost a call. Here setting and cancelling are one set operation each; the price is a grain of
+10 ms, which limits (hundreds of milliseconds) can bear.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+GRAIN: Final = 0.01
+"""Seconds. A limit is reached up to this much late, never early."""
+
+Alarm = Callable[[], None]
+
+
+class Limits:
+    """Alarms on one event loop, by the hundredth of a second in which they are due."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._slots: dict[int, set[Alarm]] = {}
+
+    def set(self, alarm: Alarm, seconds: float) -> int:
+        """Call ``alarm`` in ``seconds``; returns what ``cancel`` wants."""
+        slot = int((time.monotonic() + seconds) / GRAIN) + 1
+        alarms = self._slots.get(slot)
+        if alarms is None:
+            alarms = self._slots[slot] = set()
+            delay = slot * GRAIN - time.monotonic()
+            self._loop.call_later(delay, self._due, slot)
+        alarms.add(alarm)
+        return slot
+
+    def cancel(self, alarm: Alarm, slot: int) -> None:
+        alarms = self._slots.get(slot)
+        if alarms is not None:
+            alarms.discard(alarm)
+
+    def _due(self, slot: int) -> None:
+        for alarm in self._slots.pop(slot, ()):
+            alarm()

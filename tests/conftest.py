@@ -1,0 +1,43 @@
+"""Fixtures for tests on real gRPC over the in-memory registry."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import pytest
+import seawall
+
+from tests.echo import EchoService
+from tests.protos import echo_pb2_grpc as pb_grpc
+
+Start = Callable[..., Awaitable[EchoService]]
+
+
+@pytest.fixture
+def registry() -> str:
+    """The URL of an in-memory registry of this test's own."""
+    return f"memory://{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+async def start(registry: str) -> AsyncIterator[Start]:
+    """Starts an ``EchoService`` (keyword arguments: its settings); stopped at the test's end."""
+    async with AsyncExitStack() as stack:
+
+        async def begin(**settings) -> EchoService:
+            return await stack.enter_async_context(EchoService(registry=registry, **settings))
+
+        yield begin
+
+
+@pytest.fixture
+async def channel(registry: str) -> AsyncIterator[seawall.transport.aio.Channel]:
+    async with seawall.connect(registry) as made:
+        yield made
+
+
+@pytest.fixture
+async def echo(channel) -> pb_grpc.EchoStub:
+    return pb_grpc.EchoStub(channel)

@@ -1,0 +1,146 @@
+import pytest
+from grpc import StatusCode
+from hypothesis import given
+from hypothesis import strategies as st
+from seawall.policy.breaker import TRANSITIONS, Breaker, BreakerPolicy, State
+from seawall.testing.clock import FakeClock
+
+from tests.policy.support import READ, WATCH, World, fails, ok
+
+POLICY = BreakerPolicy(consecutive_failures=3, open_time=1.0, max_open_time=4.0)
+
+
+def open_breaker(clock: FakeClock) -> Breaker:
+    breaker = Breaker(POLICY)
+    for _ in range(3):
+        breaker.failed(clock())
+    return breaker
+
+
+def test_it_opens_at_the_third_failure_in_a_row():
+    clock, breaker = FakeClock(), Breaker(POLICY)
+    breaker.failed(clock())
+    breaker.failed(clock())
+    breaker.succeeded()
+    breaker.failed(clock())
+    breaker.failed(clock())
+    assert breaker.state is State.CLOSED and breaker.admits(clock())
+    breaker.failed(clock())
+    assert breaker.state is State.OPEN and not breaker.admits(clock())
+
+
+def test_half_open_lets_one_probe_through_at_a_time():
+    clock = FakeClock()
+    breaker = open_breaker(clock)
+    clock.advance(1.0)
+    assert breaker.admits(clock())
+    assert breaker.acquire(clock())
+    assert breaker.state is State.HALF_OPEN
+    assert not breaker.admits(clock()) and not breaker.acquire(clock())
+    breaker.release()
+    assert breaker.admits(clock())
+
+
+def test_a_probe_that_succeeds_closes_it():
+    clock = FakeClock()
+    breaker = open_breaker(clock)
+    clock.advance(1.0)
+    breaker.acquire(clock())
+    breaker.succeeded()
+    breaker.release()
+    assert breaker.state is State.CLOSED and breaker.failures == 0
+
+
+def test_each_probe_that_fails_doubles_the_time_up_to_the_most():
+    clock = FakeClock()
+    breaker = open_breaker(clock)
+    for open_time in (1.0, 2.0, 4.0, 4.0):
+        clock.advance(open_time - 0.001)
+        assert not breaker.admits(clock())
+        clock.advance(0.001)
+        assert breaker.acquire(clock())
+        breaker.release()
+        breaker.failed(clock())
+        assert breaker.state is State.OPEN
+
+
+@given(st.lists(st.sampled_from(["fail", "succeed", "acquire", "release", "wait"])))
+def test_it_only_ever_moves_along_its_table(actions):
+    clock = FakeClock()
+    moves = []
+    breaker = Breaker(POLICY, lambda old, new: moves.append((old, new)))
+    for action in actions:
+        match action:
+            case "fail":
+                breaker.failed(clock())
+            case "succeed":
+                breaker.succeeded()
+            case "acquire":
+                breaker.acquire(clock())
+            case "release":
+                breaker.release()
+            case "wait":
+                clock.advance(1.5)
+    allowed = {(state, target) for (state, _), target in TRANSITIONS.items()}
+    assert set(moves) <= allowed
+
+
+def test_faults_open_it_and_calls_go_elsewhere():
+    world = World({"a": fails(), "b": ok()}, breaker_policy=BreakerPolicy(3, 600.0, 600.0))
+    for _ in range(20):
+        assert world.run().ok
+        world.clock.advance(10.0)  # what was learned of latency has faded
+    assert world.endpoint("a").breaker.state is State.OPEN
+    assert world.sent.count("a") == 3
+
+
+@pytest.mark.parametrize(
+    "code", [StatusCode.NOT_FOUND, StatusCode.RESOURCE_EXHAUSTED, StatusCode.CANCELLED]
+)
+def test_overload_and_callers_errors_never_count(code):
+    world = World({"a": fails(code)}, breaker_policy=POLICY)
+    for _ in range(10):
+        world.run()
+    assert world.endpoint("a").breaker.state is State.CLOSED
+
+
+def test_when_all_are_open_calls_are_refused_and_told_why():
+    world = World({"a": fails(), "b": fails()}, breaker_policy=BreakerPolicy(3, 60.0, 60.0))
+    outcome = None
+    for _ in range(10):
+        outcome = world.run()
+    assert outcome.refusal.__name__ == "CircuitOpen"
+    assert "breakers of all 2" in outcome.details
+
+
+def test_a_cancelled_probe_frees_its_place():
+    world = World({"a": fails()}, breaker_policy=POLICY)
+    for _ in range(3):
+        world.run()
+    world.clock.advance(5.0)
+    plan = world.handler(world.call(READ))
+    next(plan)
+    assert not world.endpoint("a").breaker.admits(world.clock())
+    plan.close()
+    assert world.endpoint("a").breaker.admits(world.clock())
+
+
+def test_a_stream_that_breaks_counts_when_it_ends():
+    world = World({"a": ok()}, breaker_policy=POLICY)
+    call = world.call(WATCH)
+    assert world.run(call).ok
+    assert world.endpoint("a").outstanding == 1
+    _, failure = fails()
+    for hook in call.at_end:
+        hook(failure)
+    assert world.endpoint("a").outstanding == 0
+    assert world.endpoint("a").breaker.failures == 1
+
+
+def test_a_removed_endpoint_no_longer_counts_as_tripped():
+    world = World({"a": fails(), "b": ok()}, breaker_policy=POLICY)
+    for _ in range(3):
+        world.endpoint("a").breaker.failed(world.clock())
+    assert world.group.tripped == 1
+    world.group.replace([world.endpoint("b").instance])
+    assert world.group.tripped == 0

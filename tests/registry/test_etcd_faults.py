@@ -1,0 +1,375 @@
+"""The etcd registry when etcd is dead, frozen, empty, locked or lying."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc import aio
+from seawall.errors import RegistryError, RegistryUnavailable
+from seawall.events import RegistrationRestored, RegistryLost, RegistryRegained
+from seawall.registry.etcd import wire_pb2 as wire
+from seawall.registry.etcd.rpc import RANGE
+from seawall.testing.etcd import EtcdCluster, EtcdServer, free_ports
+from seawall.testing.registry import no_more_tasks_than
+
+from tests.registry.etcd_fixtures import (
+    OpenRegistry,
+    Watching,
+    away,
+    fragile,
+    instance,
+    keys,
+    namespace,
+    opened,
+    service,
+    within,
+)
+
+__all__ = ["fragile", "namespace", "opened"]
+
+
+async def test_killed_and_restarted(fragile: EtcdServer, opened: OpenRegistry) -> None:
+    owner, other = opened(f"{fragile.url}?ttl=2"), opened(fragile.url)
+    await owner.register([instance("i1"), instance("i1", name="Orders")])
+    async with Watching(other) as watching:
+        await watching.until("i1")
+        await away(fragile.kill)
+        lost = await other.told(RegistryLost)
+        assert "connection refused" in lost.problem
+        assert "is it running?" in str(other.problem)
+        # Long enough for the lease to run out, by our clock.
+        await _until_past(time.monotonic() + 3)
+        await away(fragile.start)
+        regained = await other.told(RegistryRegained)
+        assert regained.outage >= 3
+        await owner.told(RegistrationRestored)
+        assert len(await keys(fragile, "seawall")) == 2
+        await other.register([instance("i2")])
+        await watching.until("i1", "i2")
+        assert [len(instances) for instances in watching.lists] == [1, 2]
+    assert len(other.of(RegistryLost)) == len(other.of(RegistryRegained)) == 1
+    assert owner.problem is None
+
+
+async def test_a_short_outage_costs_no_lease(fragile: EtcdServer, opened: OpenRegistry) -> None:
+    owner = opened(fragile.url)
+    await owner.register([instance()])
+    lease = owner.lease
+    await away(fragile.kill)
+    await owner.told(RegistryLost)
+    await away(fragile.start)
+    await owner.told(RegistryRegained)
+    second = await owner.register([instance("i2")])
+    assert owner.lease == lease
+    await second.close()
+    assert not owner.of(RegistrationRestored)
+
+
+async def test_frozen_and_thawed(fragile: EtcdServer, opened: OpenRegistry) -> None:
+    owner, other = opened(f"{fragile.url}?ttl=2"), opened(fragile.url)
+    await owner.register([instance()])
+    async with Watching(other) as watching:
+        await watching.until("i1")
+        fragile.pause()
+        frozen = time.monotonic()
+        await owner.told(RegistryLost)
+        await _until_past(frozen + 3)
+        fragile.resume()
+        await owner.told(RegistryRegained)
+        await owner.told(RegistrationRestored)
+        assert len(await keys(fragile, "seawall")) == 1
+        await owner.register([instance("i2")])
+        await watching.until("i1", "i2")
+        assert () not in watching.lists, "an outage emptied the list"
+
+
+async def test_a_cluster_that_lost_everything(fragile: EtcdServer, opened: OpenRegistry) -> None:
+    owner, other = opened(fragile.url), opened(fragile.url)
+    for port in range(1, 20):  # a revision that the empty etcd won't reach soon
+        registration = await owner.register([instance(port=port)])
+    async with Watching(other) as watching:
+        await watching.until("i1")
+        await away(fragile.wipe)
+        await away(fragile.start)
+        await owner.told(RegistrationRestored)
+        await registration.update([instance("i2")])
+        await watching.until("i2")
+        assert () not in watching.lists, "an outage emptied the list"
+
+
+async def test_an_owner_that_dies_is_forgotten(fragile: EtcdServer, opened: OpenRegistry) -> None:
+    owner, other = opened(f"{fragile.url}?ttl=2"), opened(fragile.url)
+    await owner.register([instance("i1")])
+    await other.register([instance("i2")])
+    async with Watching(other) as watching:
+        await watching.until("i1", "i2")
+        assert owner._tenure is not None
+        await owner._tenure.stop()  # as kill -9 would: no goodbye
+        await watching.until("i2")
+
+
+async def test_unreachable_at_register(opened: OpenRegistry) -> None:
+    (port,) = free_ports(1)
+    registry = opened(f"etcd://127.0.0.1:{port}")
+    before = asyncio.all_tasks()
+    started = time.monotonic()
+    with pytest.raises(RegistryUnavailable) as error:
+        await registry.register([instance()])
+    assert 2.5 < time.monotonic() - started < 6
+    assert f"etcd at 127.0.0.1:{port} does not answer (connection refused)" in str(error.value)
+    assert "SEAWALL_REGISTRY" in str(error.value)
+    await no_more_tasks_than(before)
+
+
+async def test_a_cancelled_register_while_unreachable(opened: OpenRegistry) -> None:
+    registry = opened(f"etcd://127.0.0.1:{free_ports(1)[0]}")
+    before = asyncio.all_tasks()
+    task = asyncio.create_task(registry.register([instance()]))
+    await registry.told(RegistryLost)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    await no_more_tasks_than(before)
+
+
+async def test_a_watch_waits_for_etcd_to_come(opened: OpenRegistry) -> None:
+    server = EtcdServer()
+    try:
+        registry = opened(server.url)
+        async with Watching(registry) as watching:
+            await registry.told(RegistryLost)
+            assert "connection refused" in str(registry.problem)
+            assert not watching.lists
+            await away(server.start)
+            await watching.until()
+            assert registry.problem is None
+    finally:
+        await away(server.close)
+
+
+async def test_goodbye_while_etcd_is_frozen(fragile: EtcdServer, opened: OpenRegistry) -> None:
+    registry = opened(fragile.url)
+    registration = await registry.register([instance()])
+    fragile.pause()
+    started = time.monotonic()
+    await registration.close()
+    assert time.monotonic() - started < 3
+    fragile.resume()
+
+
+async def test_a_dead_endpoint_among_others(fragile: EtcdServer, opened: OpenRegistry) -> None:
+    dead = ",".join(f"127.0.0.1:{port}" for port in free_ports(2))
+    for _ in range(3):  # each starts at another endpoint
+        registry = opened(f"etcd://{dead},{fragile.address}")
+        registration = await registry.register([instance()])
+        await registration.close()
+        assert not registry.of(RegistryLost)
+
+
+async def test_a_frozen_member_costs_no_lease(opened: OpenRegistry) -> None:
+    async with EtcdCluster(3) as cluster:
+        registry = opened(f"{cluster.url}?ttl=3")
+        await registry.register([instance()])
+        lease = registry.lease
+        async with Watching(registry) as watching:
+            await watching.until("i1")
+            (member,) = [each for each in cluster.members if each.address == registry.endpoint]
+            member.pause()
+            # What is registered now arrives only over another member.
+            second = await registry.register([instance("i2")])
+            await watching.until("i1", "i2")
+            assert registry.endpoint != member.address
+            # Longer than the lease: it has been kept alive elsewhere.
+            await _until_past(time.monotonic() + 3.5)
+            await second.close()
+            await watching.until("i1")
+            member.resume()
+            assert registry.lease == lease
+        assert not registry.of(RegistrationRestored)
+        await registry.close()
+
+
+@pytest.fixture(scope="module")
+def locked() -> Iterator[EtcdServer]:
+    """An etcd with authentication: ``app`` may use the namespace ``seawall``."""
+    with EtcdServer("--bcrypt-cost=4") as server:
+        for command in (
+            "user add root:root",
+            "user grant-role root root",
+            "user add app:secret",
+            "role add app",
+            "role grant-permission app readwrite seawall/ --prefix=true",
+            "user grant-role app app",
+            "auth enable",
+        ):
+            server.etcdctl(*command.split())
+        yield server
+
+
+async def test_with_user_and_password(locked: EtcdServer, opened: OpenRegistry) -> None:
+    registry = opened(f"etcd://app:secret@{locked.address}")
+    async with Watching(registry) as watching:
+        await watching.until()
+        registration = await registry.register([instance()])
+        await watching.until("i1")
+        assert registry._client.current is not None
+        session = registry._client.current
+        token = session._token
+        # Every token is void from now on, over a connection that lives on.
+        for command in ("disable", "enable"):
+            await away(locked.etcdctl, "--user=root:root", "auth", command)
+        await registration.update([instance("i2")])
+        assert session._token != token
+        assert registry._client.current is session, "a token that is void is no outage"
+        await watching.until("i2")
+        async with Watching(registry, "Orders") as orders:
+            await orders.until()
+    assert "secret" not in registry.url
+    assert not registry.of(RegistryLost)
+
+
+@pytest.mark.parametrize(
+    ("credentials", "path", "words"),
+    [
+        ("app:wrong@", "", "the password of user 'app', or the user itself, is wrong"),
+        ("", "", "it wants a user and a password"),
+        ("app:secret@", "/other", "user 'app' needs read and write permission"),
+    ],
+)
+async def test_what_etcd_refuses(
+    locked: EtcdServer, opened: OpenRegistry, credentials: str, path: str, words: str
+) -> None:
+    registry = opened(f"etcd://{credentials}{locked.address}{path}")
+    for attempt in (
+        registry.register([instance()]),
+        anext(aiter(registry.watch(service()))),
+    ):
+        with pytest.raises(RegistryError) as error:
+            await within(_awaited(attempt))
+        assert not isinstance(error.value, RegistryUnavailable)
+        assert words in str(error.value)
+        assert "secret" not in str(error.value)
+
+
+async def test_a_user_is_no_harm_without_authentication(
+    fragile: EtcdServer, opened: OpenRegistry
+) -> None:
+    registry = opened(f"etcd://app:secret@{fragile.address}")
+    await registry.register([instance()])
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    where = tmp_path_factory.mktemp("tls")
+    new = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    _openssl(where, f"{new} -subj /CN=ca -keyout ca.key -out ca.pem")
+    extra = "-addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:false"
+    for name in ("server", "client"):
+        _openssl(
+            where,
+            f"{new} -subj /CN={name} {extra} -CA ca.pem -CAkey ca.key"
+            f" -keyout {name}.key -out {name}.pem",
+        )
+    return where
+
+
+async def test_mutual_tls(certificates: Path, opened: OpenRegistry) -> None:
+    ca, cert, key = (certificates / name for name in ("ca.pem", "client.pem", "client.key"))
+    arguments = [f"--{side}" for side in ("client-cert-auth", f"trusted-ca-file={ca}")]
+    arguments += [f"--cert-file={certificates}/server.pem", f"--key-file={certificates}/server.key"]
+    async with EtcdServer(*arguments, scheme="https") as server:
+        registry = opened(f"{server.url}?ca={ca}&cert={cert}&key={key}")
+        async with Watching(registry) as watching:
+            await registry.register([instance()])
+            await watching.until("i1")
+        await registry.close()
+        stranger = opened(f"{server.url}?ca={certificates}/client.pem&cert={cert}&key={key}")
+        with pytest.raises(RegistryError, match="agree on TLS"):
+            await stranger.register([instance()])
+        await stranger.close()
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("ca={0}/none.pem", "none.pem can't be used (No such file or directory)"),
+        ("ca={0}/empty.pem", "empty.pem can't be used"),
+        ("cert={0}/empty.pem&key={0}/empty.pem", "empty.pem can't be used"),
+    ],
+)
+async def test_bad_tls_files(tmp_path: Path, opened: OpenRegistry, query: str, words: str) -> None:
+    (tmp_path / "empty.pem").write_text("nothing")
+    registry = opened(f"etcd://127.0.0.1?{query.format(tmp_path)}")
+    with pytest.raises(RegistryError) as error:
+        await registry.register([instance()])
+    assert words in str(error.value)
+
+
+class _Liar(grpc.GenericRpcHandler):
+    """An etcd that says it is well, and fails at whatever it is then asked for."""
+
+    def __init__(self) -> None:
+        self.reads = self.failures = 0
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
+        if details.method == RANGE.path:
+            return grpc.unary_unary_rpc_method_handler(
+                self._read,
+                request_deserializer=wire.RangeRequest.FromString,
+                response_serializer=wire.RangeResponse.SerializeToString,
+            )
+        return grpc.unary_unary_rpc_method_handler(self._fail)
+
+    async def _read(self, request: wire.RangeRequest, context: Any) -> wire.RangeResponse:
+        self.reads += 1
+        return wire.RangeResponse(header=wire.ResponseHeader(cluster_id=1, revision=1, raft_term=1))
+
+    async def _fail(self, request: bytes, context: Any) -> bytes:
+        self.failures += 1
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "etcdserver: request timed out")
+        raise AssertionError
+
+
+@pytest.fixture
+async def liar() -> AsyncIterator[tuple[_Liar, str]]:
+    handler = _Liar()
+    server = aio.server()
+    server.add_generic_rpc_handlers([handler])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    yield handler, f"etcd://127.0.0.1:{port}"
+    await server.stop(None)
+
+
+async def test_an_endpoint_that_lies_is_not_asked_in_a_tight_loop(
+    opened: OpenRegistry, liar: tuple[_Liar, str]
+) -> None:
+    handler, url = liar
+    registry = opened(url)
+    with pytest.raises(RegistryUnavailable):
+        await registry.register([instance()])
+    assert 3 <= handler.failures < 20
+    assert handler.reads < 20
+
+
+async def _until_past(moment: float) -> None:
+    """Time itself is what some tests are about: a lease has to run out."""
+    await asyncio.sleep(max(0.0, moment - time.monotonic()))
+
+
+async def _awaited(attempt: Any) -> Any:
+    return await attempt
+
+
+def _openssl(where: Path, command: str) -> None:
+    subprocess.run(["openssl", *command.split()], cwd=where, check=True, capture_output=True)
