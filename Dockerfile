@@ -6,8 +6,9 @@ COPY framework framework
 RUN pip install --no-cache-dir --prefix=/install .
 
 FROM python:3.11-slim
-# The framework's own log lines must not wait in a buffer when the container is killed.
-ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/app SHOP_DATA=/data
+# Unbuffered: the last log lines must be out when the container is killed.
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/app \
+    SEAWALL_HOST=0.0.0.0 SEAWALL_PORT=50051 SHOP_DATA=/data
 COPY --from=build /install /usr/local
 RUN useradd --system --uid 10001 --home-dir /app shop \
     && mkdir -p /app /data && chown shop: /data

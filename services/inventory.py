@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from seawall import Service
-
 from services import store
 from services.chaos import Chaos, Context
 from services.pb.inventory_pb2 import GetStockRequest, Reservation, ReserveRequest, Stock

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from seawall import Service, client
-
 from services.chaos import Chaos, Context
 from services.pb.inventory_pb2 import GetStockRequest, ReserveRequest
 from services.pb.inventory_pb2_grpc import InventoryStub

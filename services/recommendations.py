@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 
 from seawall import Service
-
 from services.chaos import Chaos, Context
 from services.pb.recommendations_pb2 import Picks, RecommendRequest
 from services.pb.recommendations_pb2_grpc import RecommendationsServicer

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import seawall
 from seawall import Service, client
-
 from services.chaos import Chaos, Context
 from services.pb.orders_pb2 import PlaceOrderRequest
 from services.pb.orders_pb2_grpc import OrdersStub

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import time
 
 import grpc
-import seawall
 
+import seawall
 from services.pb.storefront_pb2 import CheckoutRequest, HomeRequest
 from services.pb.storefront_pb2_grpc import StorefrontStub
 
@@ -29,4 +30,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(main())

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 
 import pytest
-import seawall
 
+import seawall
 from tests.echo import EchoService
 from tests.protos import echo_pb2_grpc as pb_grpc
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import grpc
 from grpc import aio
-from seawall import Service
 
+from seawall import Service
 from tests.protos import echo_pb2 as pb
 from tests.protos import echo_pb2_grpc as pb_grpc
 
@@ -63,8 +63,8 @@ class EchoService(Service, pb_grpc.EchoServicer):
                 raise
 
     async def Join(self, request_iterator, context):
-        texts = [request.text async for request in request_iterator]
         await self.enter("Join", None, context)
+        texts = [request.text async for request in request_iterator]
         return self.reply(",".join(texts), context)
 
     async def Chat(self, request_iterator, context):

@@ -116,14 +116,9 @@ def test_a_table_is_as_wide_as_its_widest_cell() -> None:
     ]
 
 
-def test_calls_belong_to_the_fault_during_which_they_were_due() -> None:
+def test_calls_belong_to_the_fault_during_which_they_ended() -> None:
     windows = [Window("calm", 0, 2), Window("killed", 2, 4)]
-    records = [
-        record(0, 0.01, fallback=True),
-        record(2, 0.5, "UNAVAILABLE"),
-        record(3.9, 0.01),
-        record(4, 0.01),
-    ]
+    records = [record(0, 0.01, fallback=True), record(1.9, 0.5, "UNAVAILABLE"), record(5, 0.01)]
     lines = report.by_fault(windows, {"plain": records}).splitlines()
     assert lines[2].split() == ["calm", "0", "of", "1", "1", "10", "ms"]
     assert lines[3].split() == ["killed", "1", "of", "2", "0", "500", "ms"]

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from seawall.errors import SeawallError
 from seawall.testing.etcd import EtcdNotFound, EtcdServer
-
 from services.demo.faults import FULL
 from services.demo.fleet import DemoError
 from services.demo.run import Options, run

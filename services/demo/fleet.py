@@ -18,8 +18,8 @@ import grpc
 import grpc.aio
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
-from seawall.registry import Registry, open_registry
 
+from seawall.registry import Registry, open_registry
 from services import plain, run, traces
 from services.pb.chaos_pb2 import Fault
 from services.pb.chaos_pb2_grpc import ChaosStub

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import grpc.aio
-import seawall
 from opentelemetry import trace
 
+import seawall
 from services import run, traces
 from services.demo import SIDES
 from services.demo.report import percentile

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 PROMISE: Final = 99.9
@@ -98,21 +98,23 @@ def comparison(plain: Figures, seawall: Figures) -> str:
 
 @dataclass(frozen=True)
 class Window:
-    """When one fault was on, in seconds from the start of the load; until the next one begins."""
+    """When one fault was on, in seconds from the start of the load."""
 
     name: str
     begin: float
     end: float
+    """When the next one began."""
 
 
 def within(window: Window, records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return [record for record in records if window.begin <= record["at"] < window.end]
+    """The calls that ended in it: one that a fault cuts off was due before the fault began."""
+    return [r for r in records if window.begin <= r["at"] + r["latency"] < window.end]
 
 
 def by_fault(windows: Sequence[Window], sides: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """What each fault cost each side."""
     rows = []
-    for window in windows:
+    for window in (*windows[:-1], *(replace(last, end=math.inf) for last in windows[-1:])):
         cells = [window.name]
         for records in sides.values():
             some = within(window, records)

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from seawall.errors import SeawallError
 from seawall.registry import open_registry
-
 from services import store
 from services.demo import SIDES, report, trace
 from services.demo.faults import FULL, Server, Stage, perform
@@ -85,11 +84,11 @@ async def _under_load(
                 lines.begin()
                 await perform(stage)
                 cpu = _share(busy, _busy())
-                records = {side.name: await side.stop() for side in sides}
+                told = await asyncio.gather(*(side.stop() for side in sides))
         except* (DemoError, SeawallError) as errors:
             raise errors.exceptions[0] from None
     return Result(
-        records=records,
+        records={side.name: records for side, records in zip(sides, told, strict=True)},
         windows=stage.windows,
         charges=store.charges(fleet.directory / store.CHARGES),
         spans=trace.read(fleet.directory / "spans"),

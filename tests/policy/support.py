@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from grpc import StatusCode
+
 from seawall.balancer import LeastLoaded
 from seawall.balancer.latency import PeakEwma
 from seawall.call import Call, Endpoint, Failure, Method, Outcome, Success

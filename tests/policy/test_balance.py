@@ -1,13 +1,15 @@
+from dataclasses import replace
+
 import pytest
 from grpc import StatusCode
+
 from seawall.balancer import LeastLoaded, RoundRobin, balancer_for
 from seawall.balancer.latency import PeakEwma
-from seawall.errors import CircuitOpen, NoEndpoints
+from seawall.errors import NoEndpoints
 from seawall.policy.balance import CONNECT_TIMEOUT, FIRST_LIST_TIMEOUT
 from seawall.policy.retry import NEVER
 from seawall.testing.clock import FakeClock
 from seawall.testing.plans import instance
-
 from tests.policy.support import READ, World, fails, ok
 
 
@@ -156,8 +158,10 @@ def test_wait_for_ready_waits_where_others_are_refused():
     assert world.run(call).ok
 
 
-def test_circuit_open_is_a_refusal_of_its_own():
-    world = World({"a": fails()}, NEVER)
-    for _ in range(5):
-        world.run()
-    assert world.run().refusal is CircuitOpen
+def test_of_two_instances_at_one_address_the_newer_is_meant():
+    world = World({"a": ok()})
+    old = replace(instance("a"), id="old", metadata={"started_at": 1.0})
+    new = replace(instance("a"), id="new", metadata={"started_at": 2.0})
+    for listed in ([old, new], [new, old]):
+        world.group.replace(listed)
+        assert [e.instance.id for e in world.group.endpoints] == ["new"]

@@ -2,9 +2,11 @@ import pytest
 from grpc import StatusCode
 from hypothesis import given
 from hypothesis import strategies as st
-from seawall.policy.breaker import TRANSITIONS, Breaker, BreakerPolicy, State
-from seawall.testing.clock import FakeClock
 
+from seawall.errors import CircuitOpen
+from seawall.policy.breaker import TRANSITIONS, Breaker, BreakerPolicy, State
+from seawall.policy.retry import NEVER
+from seawall.testing.clock import FakeClock
 from tests.policy.support import READ, WATCH, World, fails, ok
 
 POLICY = BreakerPolicy(consecutive_failures=3, open_time=1.0, max_open_time=4.0)
@@ -105,12 +107,36 @@ def test_overload_and_callers_errors_never_count(code):
 
 
 def test_when_all_are_open_calls_are_refused_and_told_why():
-    world = World({"a": fails(), "b": fails()}, breaker_policy=BreakerPolicy(3, 60.0, 60.0))
-    outcome = None
-    for _ in range(10):
-        outcome = world.run()
-    assert outcome.refusal.__name__ == "CircuitOpen"
-    assert "breakers of all 2" in outcome.details
+    world = World({"a": fails()}, NEVER, breaker_policy=BreakerPolicy(3, 60.0, 60.0))
+    for _ in range(3):
+        world.run()
+    probe = world.handler(world.call())
+    next(probe)
+    outcome = world.run()
+    assert outcome.refusal is CircuitOpen and not outcome.sent
+    assert "breakers of all 1" in outcome.details
+    probe.close()
+
+
+def test_when_all_are_open_each_is_probed_at_once_and_the_first_answer_closes_it():
+    world = World({"a": fails(), "b": fails()}, NEVER, breaker_policy=BreakerPolicy(3, 60.0, 60.0))
+    while world.group.tripped < 2:
+        world.run()
+    world.servers["a"] = world.servers["b"] = ok()
+    for _ in range(4):
+        assert world.run().ok
+    assert world.group.tripped <= 1
+
+
+def test_early_probes_that_fail_do_not_lengthen_the_open_time():
+    clock = FakeClock()
+    breaker = open_breaker(clock)
+    for _ in range(20):
+        breaker.acquire(clock())
+        breaker.release()
+        breaker.failed(clock())
+    clock.advance(1.0)
+    assert breaker.admits(clock())
 
 
 def test_a_cancelled_probe_frees_its_place():

@@ -4,6 +4,7 @@ import pytest
 from grpc import StatusCode
 from hypothesis import given
 from hypothesis import strategies as st
+
 from seawall.call import Method
 from seawall.errors import ConfigError
 from seawall.policy.config import load_service_config, parse_service_config

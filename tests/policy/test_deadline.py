@@ -1,8 +1,8 @@
 import pytest
 from grpc import StatusCode
+
 from seawall.errors import DeadlinePassed
 from seawall.policy.deadline import DEFAULT_TIMEOUT, MARGIN, deadline_of
-
 from tests.policy.support import World, ok
 
 

@@ -2,10 +2,10 @@ from itertools import count
 
 import pytest
 from grpc import StatusCode
+
 from seawall.call import Call, Failure
 from seawall.policy.budget import RetryBudget, RetryThrottle
 from seawall.policy.retry import RetryPolicy
-
 from tests.policy.support import CHARGE, READ, WATCH, World, fails, ok
 
 EXPLICIT = RetryPolicy(attempt_timeout=0.1)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 import pytest_asyncio
+
 from seawall.call import Instance
 from seawall.events import Event
 from seawall.registry.etcd.registry import EtcdRegistry

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+
 from seawall.registry.local.files import OwnFile
 from seawall.testing.etcd import EtcdServer, find_binary
 from seawall.testing.registry import RegistryConformance, WatchConformance

@@ -7,13 +7,13 @@ import json
 from typing import Any
 
 import pytest
+
 from seawall.errors import ConfigError, RegistryError
 from seawall.events import MalformedEntry, RegistrationRestored, RegistryLost
 from seawall.registry.etcd import follow as follow_module
 from seawall.registry.etcd.registry import EtcdRegistry
 from seawall.testing.etcd import EtcdServer
 from seawall.testing.registry import no_more_tasks_than
-
 from tests.registry.etcd_fixtures import (
     OpenRegistry,
     Proxy,

@@ -13,13 +13,14 @@ from typing import Any
 import grpc
 import pytest
 from grpc import aio
+
 from seawall.errors import RegistryError, RegistryUnavailable
 from seawall.events import RegistrationRestored, RegistryLost, RegistryRegained
+from seawall.registry.etcd import backoff
 from seawall.registry.etcd import wire_pb2 as wire
-from seawall.registry.etcd.rpc import RANGE
+from seawall.registry.etcd.rpc import RANGE, Away
 from seawall.testing.etcd import EtcdCluster, EtcdServer, free_ports
 from seawall.testing.registry import no_more_tasks_than
-
 from tests.registry.etcd_fixtures import (
     OpenRegistry,
     Watching,
@@ -257,6 +258,29 @@ async def test_what_etcd_refuses(
         assert not isinstance(error.value, RegistryUnavailable)
         assert words in str(error.value)
         assert "secret" not in str(error.value)
+
+
+async def test_a_permission_that_is_taken_away_stops_nobody(
+    locked: EtcdServer, opened: OpenRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backoff, "REFUSED", (0.1, 0.2))
+    registry = opened(f"etcd://app:secret@{locked.address}")
+    role = ("--user=root:root", "role")
+    prefix = ("seawall/", "--prefix=true")
+    async with Watching(registry) as watching:
+        await registry.register([instance()])
+        await watching.until("i1")
+        await away(locked.etcdctl, *role, "revoke-permission", "app", *prefix)
+        assert registry._client.current is not None
+        registry._client.current.lost(Away("the test cuts it"))
+        lost = await registry.told(RegistryLost)
+        assert "permission" in lost.problem
+        assert registry.problem == lost.problem
+        await away(locked.etcdctl, *role, "grant-permission", "app", "readwrite", *prefix)
+        await registry.told(RegistryRegained)
+        await registry.register([instance("i2")])
+        await watching.until("i1", "i2")
+        assert [len(instances) for instances in watching.lists][-2:] == [1, 2]
 
 
 async def test_a_user_is_no_harm_without_authentication(

@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from seawall.call import Instance
 from seawall.errors import ConfigError
 from seawall.registry.etcd.naming import Malformed, decode, encode, end_of, farewell, prefix_of

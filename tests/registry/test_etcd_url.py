@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from seawall.errors import ConfigError
 from seawall.registry.etcd.url import EtcdUrl, parse
 

@@ -1,7 +1,5 @@
 """``local://`` when processes die, files are deleted and directories go away."""
 
-# ruff: noqa: ASYNC240 (a test may wait for the disk)
-
 from __future__ import annotations
 
 import asyncio
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+
 from seawall.call import Instance
 from seawall.errors import ConfigError, RegistryError, RegistryUnavailable
 from seawall.events import (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+
 from seawall.call import Instance
 from seawall.errors import RegistryError
 from seawall.registry import open_registry

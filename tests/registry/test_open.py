@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from seawall.errors import ConfigError
 from seawall.events import Event
 from seawall.registry import Registry, open_registry

@@ -97,6 +97,11 @@ def _release(endpoint: Endpoint, end: Outcome, clock: Clock) -> None:
 
 def _candidates(call: Call, group: Group, now: float) -> Sequence[Endpoint]:
     admitted = [e for e in group.ready if e.breaker.admits(now)]
+    if not admitted:
+        # All are open: perhaps not they were at fault but the way there, or this process. Were
+        # the open times waited for, a moment's trouble would become seconds of refusals; so each
+        # is probed at once, one call at a time, and the first answer closes its breaker.
+        admitted = [e for e in group.ready if e.breaker.probeable]
     if call.tried:
         return [e for e in admitted if e not in call.tried] or admitted
     return admitted
@@ -146,8 +151,8 @@ def _explain(group: Group) -> tuple[type[Refused], str]:
         )
     if group.ready:
         return CircuitOpen, (
-            f"the breakers of all {len(group.ready)} connected instances of {service} are open, "
-            "as each has failed repeatedly: "
+            f"the breakers of all {len(group.ready)} connected instances of {service} are open and "
+            "each is being probed: "
             + ", ".join(f"{e.address} ({e.breaker.failures} in a row)" for e in group.ready[:5])
         )
     return NoEndpoints, (

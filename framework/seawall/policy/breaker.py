@@ -24,14 +24,14 @@ class State(Enum):
 
 class Signal(Enum):
     TRIPPED = "too many failures in a row"
-    ELAPSED = "the open time has passed"
+    PROBED = "a call goes there to find out"
     PROBE_SUCCEEDED = "the probe was answered"
     PROBE_FAILED = "the probe failed"
 
 
 TRANSITIONS: Final = {
     (State.CLOSED, Signal.TRIPPED): State.OPEN,
-    (State.OPEN, Signal.ELAPSED): State.HALF_OPEN,
+    (State.OPEN, Signal.PROBED): State.HALF_OPEN,
     (State.HALF_OPEN, Signal.PROBE_SUCCEEDED): State.CLOSED,
     (State.HALF_OPEN, Signal.PROBE_FAILED): State.OPEN,
 }
@@ -56,7 +56,16 @@ class Breaker:
     request is wrong, is well. ``on_change(old, new)`` is told of every move.
     """
 
-    __slots__ = ("_on_change", "_openings", "_policy", "_probing", "_until", "failures", "state")
+    __slots__ = (
+        "_early",
+        "_on_change",
+        "_openings",
+        "_policy",
+        "_probing",
+        "_until",
+        "failures",
+        "state",
+    )
 
     def __init__(
         self, policy: BreakerPolicy, on_change: Callable[[State, State], None] | None = None
@@ -66,6 +75,7 @@ class Breaker:
         self._openings = 0
         self._until = 0.0
         self._probing = False
+        self._early = False
         self.state = State.CLOSED
         self.failures = 0
         """Faults in a row."""
@@ -79,15 +89,22 @@ class Breaker:
         return not self._probing
 
     def acquire(self, now: float) -> bool:
-        """Admit a call; True if it is the probe, which must be given back by ``release``."""
-        if self.state is State.CLOSED:
+        """A call goes there; True if it is the probe, which must be given back by ``release``.
+
+        Whoever picks has asked ``admits`` or ``probeable``: an open breaker is half-open now.
+        """
+        if self.state is State.CLOSED or self._probing:
             return False
-        if self.state is State.OPEN and now >= self._until:
-            self._move(Signal.ELAPSED)
-        if self.state is State.HALF_OPEN and not self._probing:
-            self._probing = True
-            return True
-        return False
+        if self.state is State.OPEN:
+            self._early = now < self._until
+            self._move(Signal.PROBED)
+        self._probing = True
+        return True
+
+    @property
+    def probeable(self) -> bool:
+        """Whether a probe could go there, were the open time over."""
+        return not self._probing
 
     def release(self) -> None:
         """The probe is over, whatever it has shown."""
@@ -109,8 +126,10 @@ class Breaker:
             self._open(now, Signal.TRIPPED)
 
     def _open(self, now: float, signal: Signal) -> None:
-        self._openings += 1
-        doublings = min(self._openings - 1, 30)
+        if not self._early:
+            self._openings += 1
+        self._early = False
+        doublings = min(max(self._openings - 1, 0), 30)
         length = min(self._policy.open_time * 2**doublings, self._policy.max_open_time)
         self._until = now + length
         self._move(signal)

@@ -41,7 +41,7 @@ class Group:
         Endpoints that stay keep their statistics. One whose facts alone changed is the same.
         """
         self.resolved = True
-        listed = {(instance.id, instance.address): instance for instance in instances}
+        listed = {(i.id, i.address): i for i in _newest_at_each_address(instances)}
         removed = [self._endpoints.pop(key) for key in self._endpoints.keys() - listed.keys()]
         added = []
         for key, instance in listed.items():
@@ -74,3 +74,18 @@ class Group:
         else:
             self.ready = tuple(e for e in self.ready if e is not endpoint)
         return True
+
+
+def _newest_at_each_address(instances: Iterable[Instance]) -> Iterable[Instance]:
+    """A process that was killed and is back on its port is listed twice until its lease ends."""
+    newest: dict[str, Instance] = {}
+    for instance in instances:
+        known = newest.get(instance.address)
+        if known is None or _started(instance) >= _started(known):
+            newest[instance.address] = instance
+    return newest.values()
+
+
+def _started(instance: Instance) -> float:
+    started = instance.metadata.get("started_at")
+    return float(started) if isinstance(started, int | float) else 0.0

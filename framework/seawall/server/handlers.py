@@ -203,9 +203,14 @@ def _status_of(path: str, error: Exception) -> tuple[StatusCode, str]:
     if isinstance(error, NotImplementedError):
         return StatusCode.UNIMPLEMENTED, f"{path} is not implemented by this server"
     identity = uuid.uuid4().hex[:12]
-    code = error.code() if isinstance(error, aio.AioRpcError) else None
-    if code in _PASSED_ON:
-        _log.warning("%s failed through a dependency [error id %s]: %s", path, identity, error)
+    if isinstance(error, aio.AioRpcError) and (code := error.code()) in _PASSED_ON:
+        _log.warning(
+            "%s failed as a dependency did [error id %s]: %s %s",
+            path,
+            identity,
+            code.name,
+            error.details(),
+        )
         return code, f"{path} failed as a dependency did [error id {identity}]"
     _log.error("%s raised [error id %s]", path, identity, exc_info=error)
     return StatusCode.INTERNAL, f"internal error [error id {identity}]"

@@ -203,7 +203,7 @@ class EtcdServer:
             shutil.rmtree(self._directory, ignore_errors=True)
             self._directory = None
 
-    def log(self, lines: int = 12) -> str:
+    def log(self, lines: int = 40) -> str:
         """The last lines of etcd's log."""
         path = self.directory / "log"
         text = path.read_text(errors="replace") if path.exists() else ""

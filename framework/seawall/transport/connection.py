@@ -59,6 +59,11 @@ class Connection:
             made = self._callables[bound] = bound.bind(self._channel)
             return made
 
+    @property
+    def connected(self) -> bool:
+        """Whether the connection is up at this moment."""
+        return self._channel.get_state() is ChannelConnectivity.READY
+
     async def close(self, grace: float | None = None) -> None:
         """Close the channel. Calls under way have ``grace`` seconds; None cancels them at once."""
         if self._watcher is not None:

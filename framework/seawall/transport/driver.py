@@ -126,7 +126,12 @@ class Driver:
             self._clear_alarm()
             self._step(Success(inner))
         else:
-            self._ended(failure_of(inner, code))
+            self._ended(self._failure(inner, code))
+
+    def _failure(self, inner: Any, code: StatusCode) -> Failure:
+        endpoint = self._call.endpoint
+        connected = endpoint is not None and endpoint.transport.connected
+        return failure_of(inner, code, connected=connected)
 
     def _ended(self, failure: Failure) -> None:
         """The attempt in hand has failed: keep the record, go on with the plan."""
@@ -172,7 +177,8 @@ class Driver:
         assert self._late is not None
         hooks = self._late.pop(inner)
         code = resolved(inner.code())
-        outcome = Success(inner) if code is StatusCode.OK else failure_of(inner, code)
+        ok = code is StatusCode.OK
+        outcome = Success(inner) if ok else failure_of(inner, code, connected=True)
         for hook in hooks:
             hook(outcome)
         if outcome.ok:

@@ -50,7 +50,7 @@ class ResponseStream(Driver):
         if first is EOF:
             code = await inner.code()
             if code is not StatusCode.OK:
-                self._ended(failure_of(inner, code))
+                self._ended(self._failure(inner, code))
                 return
         self._clear_alarm()
         self._first = first
@@ -84,6 +84,12 @@ class ResponseStream(Driver):
         if self._opening is not None:
             self._opening.cancel()
         return super().cancel()
+
+    def __del__(self) -> None:
+        # grpc.aio itself never ends a stream that was dropped half read: its own references
+        # keep the call alive.
+        if self._outcome is None and self._inner is not None and not self._loop.is_closed():
+            self._inner.cancel()
 
     async def read(self) -> Any:
         """The next message, or ``grpc.aio.EOF``. Raises the call's error."""
@@ -146,7 +152,8 @@ class ResponseStream(Driver):
 
 def _report_end(call: Call, driver: weakref.ref[ResponseStream], inner: Any) -> None:
     code = resolved(inner.code())
-    end: Outcome = Success(inner) if code is StatusCode.OK else failure_of(inner, code)
+    ok = code is StatusCode.OK
+    end: Outcome = Success(inner) if ok else failure_of(inner, code, connected=True)
     hooks, call.at_end = call.at_end or (), None
     for hook in hooks:
         hook(end)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from typing import Any, Final
@@ -15,7 +16,7 @@ from seawall.call import Attempt, Call, Failure
 
 PUSHBACK: Final = "grpc-retry-pushback-ms"
 _NEVER_CONNECTED: Final = "failed to connect to all addresses"
-_FROM_PEER: Final = "Error received from peer"
+_BROKEN_WRITE: Final = "Internal error from Core"
 _KEY: Final = re.compile(r"[0-9a-z_.-]+")
 
 MetadataLike = Metadata | Sequence[tuple[str, str | bytes]]
@@ -77,15 +78,36 @@ def resolved(coroutine: Coroutine[Any, Any, Any]) -> Any:
     raise RuntimeError("the call has not ended")
 
 
-def failure_of(inner: grpc.aio.Call, code: StatusCode) -> Failure:
-    """The failure that an ended gRPC call stands for."""
+async def true_code(inner: grpc.aio.Call) -> StatusCode:
+    """The status of a stream-unary call whose requests were being written when it ended.
+
+    grpc.aio answers a write to a call that the server has just ended with an INTERNAL of its own,
+    and puts the server's status in its place when that is read, a moment later.
+    """
+    for _ in range(40):
+        if await inner.details() != _BROKEN_WRITE:
+            break
+        await asyncio.sleep(0.005)
+    return await inner.code()
+
+
+def is_broken_write(inner: grpc.aio.Call) -> bool:
+    """Whether an ended call's status is that passing one of grpc.aio's own."""
+    return bool(resolved(inner.details()) == _BROKEN_WRITE)
+
+
+def failure_of(inner: grpc.aio.Call, code: StatusCode, *, connected: bool) -> Failure:
+    """The failure that an ended gRPC call stands for.
+
+    ``connected``: whether the connection that it went over is up.
+    """
     details = resolved(inner.details()) or ""
     trailing = resolved(inner.trailing_metadata())
     debug = resolved(inner.debug_error_string()) or ""  # type: ignore[attr-defined]
     error = AioRpcError(code, resolved(inner.initial_metadata()), trailing, details, debug)
     pushback, stop = pushback_of(trailing)
-    # A server may hand on the words of a failure of its own: only core's own word counts.
-    unsent = details.startswith(_NEVER_CONNECTED) and _FROM_PEER not in debug
+    # A server may hand on these words of a failure of its own; but then it is connected.
+    unsent = not connected and details.startswith(_NEVER_CONNECTED)
     return Failure(code, details, sent=not unsent, pushback=pushback, stop=stop, error=error)
 
 

@@ -12,6 +12,7 @@ from grpc.aio import Metadata
 from seawall.call import Success
 from seawall.transport.driver import CANCELLED, Driver
 from seawall.transport.requests import Requesting
+from seawall.transport.translate import is_broken_write, true_code
 
 
 class UnaryResponse(Driver):
@@ -61,5 +62,16 @@ class StreamUnaryCall(Requesting, UnaryResponse, aio.StreamUnaryCall[Any, Any]):
     def _begin(self, make: Callable[..., Any], timeout: float | None, metadata: Metadata) -> Any:
         inner = make(timeout=timeout, metadata=metadata, **self._arguments)
         self._requests.send_to(inner)
-        inner.add_done_callback(self._attempt_done)
+        inner.add_done_callback(self._stream_done)
         return inner
+
+    def _stream_done(self, inner: Any) -> None:
+        if is_broken_write(inner):
+            self._task = self._loop.create_task(self._await_status(inner))
+        else:
+            self._attempt_done(inner)
+
+    async def _await_status(self, inner: Any) -> None:
+        await true_code(inner)
+        self._task = None
+        self._attempt_done(inner)

@@ -26,8 +26,11 @@ OPTIONS: Final = (
     # pings more often than every 5 s.
     ("grpc.keepalive_time_ms", 5000),
     ("grpc.http2.ping_timeout_ms", 2000),
-    ("grpc.keepalive_permit_without_calls", 1),
+    # Nor does it allow any while no call runs; nobody waits for anything then.
+    ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.http2.max_pings_without_data", 0),
+    # Its probes are pings too, and would count against that limit.
+    ("grpc.http2.bdp_probe", 0),
     ("grpc.dns_min_time_between_resolutions_ms", 1000),
     # The list of a large fleet is larger than gRPC's 4 MiB, and would never arrive.
     ("grpc.max_receive_message_length", -1),

@@ -39,7 +39,8 @@ class Guard:
         self._user = user
         self._revision_of = revision_of
         self._put_again = put_again
-        self._absent: set[bytes] = set()
+        self._absent: dict[bytes, int | None] = {}
+        """Keys that have gone, with where they were put before."""
         self._timer: asyncio.TimerHandle | None = None
         self._task = persist(self._watch, "seawall etcd guard") if keys else None
 
@@ -83,12 +84,17 @@ class Guard:
 
     def _missed(self, keys: set[bytes]) -> None:
         """Ask for them in a moment: what vanishes together comes back together."""
-        self._absent |= keys
+        self._absent |= {key: self._revision_of(key) for key in keys}
         if keys and self._timer is None:
             shortly = RESTORE_WITHIN * (0.2 + 0.8 * random.random())
             self._timer = asyncio.get_running_loop().call_later(shortly, self._ask)
 
     def _ask(self) -> None:
         self._timer = None
-        absent, self._absent = self._absent, set()
-        self._put_again(absent)
+        absent, self._absent = self._absent, {}
+        # Some may have been put again already, because the lease turned out to be lost.
+        still = {
+            key for key, put in absent.items() if put is not None and self._revision_of(key) == put
+        }
+        if still:
+            self._put_again(still)

@@ -93,8 +93,8 @@ _PLAIN_WORDS: Final = {
     "connection attempt timed out": "no reply to an attempt to connect",
     "No route to host": "no route to host",
     "Network is unreachable": "the network is unreachable",
+    "context deadline exceeded": "no reply in time",
     "etcdserver: no leader": "the cluster has no leader",
-    "requested lease not found": "the lease is gone",
 }
 
 
