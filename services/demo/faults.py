@@ -20,8 +20,10 @@ from services.pb.chaos_pb2 import Fault
 FULL: Final = 42.0
 """Seconds that the whole script takes at its own pace."""
 SLOWER: Final = 100.0
+UNCONFIRMED: Final = 0.02
+"""Seconds for which the bank has not confirmed a charge for certain (``services/payments.py``)."""
 CONFIRMED: Final = 0.06
-"""Seconds after which the bank has confirmed a charge (see ``services/payments.py``)."""
+"""Seconds after which it has."""
 PATIENCE: Final = 30.0
 """Seconds that a recovery may take before the demo gives up."""
 
@@ -85,10 +87,12 @@ async def _in_mid_charge(stage: Stage) -> Member | None:
             held.extend((now, *_writer_and_side(line)) for line in book)
             while held and held[0][0] < now - CONFIRMED:
                 held.popleft()
-            for name in {name for seen, name, _ in held if seen == now}:
-                if sorted(side for _, writer, side in held if writer == name) == list(SIDES):
-                    return members[name]
-            await asyncio.sleep(0.01)
+            for name, member in members.items():
+                charges = [(side, now - seen) for seen, writer, side in held if writer == name]
+                fresh = all(age < UNCONFIRMED for _, age in charges)
+                if fresh and sorted(side for side, _ in charges) == list(SIDES):
+                    return member
+            await asyncio.sleep(0.005)
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import select
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ _PARENT = """
 import os, sys
 from seawall.testing.etcd import EtcdServer
 server = EtcdServer().start()
-print(server.pid, flush=True)
+print(server.pid, server.directory, flush=True)
 sys.stdin.read()
 """
 
@@ -67,8 +68,8 @@ def test_it_dies_with_the_process_that_started_it() -> None:
         [sys.executable, "-c", _PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as parent:
         assert parent.stdout is not None
-        pid = int(parent.stdout.readline())
-        held = os.pidfd_open(pid)
+        pid, directory = parent.stdout.readline().decode().split()
+        held = os.pidfd_open(int(pid))
         try:
             parent.kill()
             # The pid's file descriptor is readable when the process has ended.
@@ -76,6 +77,7 @@ def test_it_dies_with_the_process_that_started_it() -> None:
             assert ended, "etcd has outlived its parent"
         finally:
             os.close(held)
+            shutil.rmtree(directory)
 
 
 def test_why_it_does_not_start_is_told() -> None:

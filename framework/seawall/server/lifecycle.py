@@ -48,6 +48,7 @@ class Server:
         self._stopping: asyncio.Task[None] | None = None
         self._registration: Registration | None = None
         self._grpc: Any = None
+        self._answering = False
         self.channel: Channel
         """What the services' clients call on."""
         self.health: Health
@@ -82,7 +83,7 @@ class Server:
         self._build()
         host = settings.host or _host(settings.advertise, registry.advertised_host())
         self.port = self._bind(host)
-        self._closing.push_async_callback(self._grpc.stop, 0)
+        self._closing.push_async_callback(self._close_port)
         self.address = _address(settings.advertise, registry.advertised_host(), host, self.port)
         for service in self._services:
             service._server = self
@@ -91,6 +92,7 @@ class Server:
             await service.on_start()
             self._closing.push_async_callback(service.on_stop)
         await self._grpc.start()
+        self._answering = True
         await self.health.set_all(SERVING)
         self._registration = await registry.register(self._instances())
         self._closing.push_async_callback(self._registration.close)
@@ -118,6 +120,11 @@ class Server:
             return int(self._grpc.add_insecure_port(address))
         except RuntimeError:
             raise ServiceError(_why_not_bound(host, port)) from None
+
+    async def _close_port(self) -> None:
+        if not self._answering:
+            await self._grpc.start()  # gRPC lets go of a port only by stopping what was started
+        await self._grpc.stop(None)
 
     async def _find_dependencies(self) -> None:
         """Wait until each client has an instance to call; go on without after a while.
