@@ -80,7 +80,7 @@ async def _in_mid_charge(stage: Stage) -> Member | None:
     the worst moment to die, and the same one for both. None if there was none within 5 s."""
     members = {member.name: member for member in stage.fleet.of("payments")}
     held: deque[tuple[float, str, str]] = deque()
-    with (stage.fleet.directory / store.CHARGES).open(encoding="utf-8") as book:
+    with (stage.fleet.directory / store.CHARGES).open("a+", encoding="utf-8") as book:
         book.seek(0, os.SEEK_END)
         until = time.monotonic() + 5
         while (now := time.monotonic()) < until:
