@@ -76,7 +76,9 @@ async def seawall(addresses: Sequence[str]) -> AsyncIterator[EchoStub]:
     from seawall import connect
 
     registry = "static://" + ",".join(addresses)
-    async with connect(registry=registry, service_config=RETRIES) as fleet:
+    # Idempotent, so that the limit of each attempt is armed as it is by default for such methods.
+    entry = {**RETRIES["methodConfig"][0], "seawall": {"idempotent": True}}
+    async with connect(registry=registry, service_config={"methodConfig": [entry]}) as fleet:
         yield EchoStub(fleet)
 
 

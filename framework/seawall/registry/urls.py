@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import importlib.metadata
 import re
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from seawall.errors import ConfigError
 from seawall.events import Listener, ignore
 from seawall.registry.base import Registry
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
 
 Factory = Callable[[str, Listener], Registry]
 
@@ -65,7 +67,7 @@ def _built_in(scheme: str) -> Factory | None:
 
 
 def _third_party(scheme: str) -> Factory | None:
-    for found in importlib.metadata.entry_points(group=ENTRY_POINTS, name=scheme):
+    for found in _entry_points().select(name=scheme):
         try:
             factory: Factory = found.load()
         except Exception as error:
@@ -75,8 +77,14 @@ def _third_party(scheme: str) -> Factory | None:
     return None
 
 
+def _entry_points() -> EntryPoints:
+    from importlib.metadata import entry_points  # slow to import, and rarely needed
+
+    return entry_points(group=ENTRY_POINTS)
+
+
 def _known() -> list[str]:
-    others = importlib.metadata.entry_points(group=ENTRY_POINTS).names
+    others = _entry_points().names
     return sorted({*BUILT_IN, *others})
 
 

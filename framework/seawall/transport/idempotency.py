@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from google.protobuf import descriptor_pb2, descriptor_pool
+from typing import Final
 
 from seawall.call import Method
 
-_IDEMPOTENT = (
-    descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS,
-    descriptor_pb2.MethodOptions.IDEMPOTENT,
-)
+_IDEMPOTENT: Final = (1, 2)
+"""NO_SIDE_EFFECTS and IDEMPOTENT of ``google.protobuf.MethodOptions.IdempotencyLevel``."""
 
 
 def method_at(
@@ -37,6 +35,10 @@ def method_at(
 
 
 def _marked(method: Method) -> bool:
+    # Not at the top: protobuf's descriptors are slow to import, and whoever has a generated stub
+    # has them.
+    from google.protobuf import descriptor_pool
+
     try:
         service = descriptor_pool.Default().FindServiceByName(method.service)
         options = service.methods_by_name[method.name].GetOptions()

@@ -43,8 +43,9 @@ class Retry:
     async def pause(self, problem: Exception) -> None:
         """Wait as long as this problem asks for."""
         if isinstance(problem, Away):
-            return  # the client paces its reconnections itself, once for all loops
-        if isinstance(problem, RegistryUnavailable):
+            # The client paces its reconnections itself, once for all loops.
+            await asyncio.sleep(0)
+        elif isinstance(problem, RegistryUnavailable):
             self._tries += 1
             await asyncio.sleep(delay(self._tries, CALM, self._chance))
         else:

@@ -72,6 +72,7 @@ class Lease:
         """Give the lease back, and all that hangs on it. If etcd is away, it runs out."""
         session, lease = self._client.current, self.id
         self.id = 0
+        self._granted.clear()
         if lease and session is not None:
             with suppress(NoSuchLease):
                 await session.call(REVOKE, wire.LeaseRevokeRequest(ID=lease))

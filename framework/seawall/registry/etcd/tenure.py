@@ -126,7 +126,7 @@ class Tenure:
         while True:
             await self._work.wait()
             try:
-                if self._entries or self._removed:
+                if not self._settled:
                     await self._flush(await self._client.session())
             except NoSuchLease:
                 self._lease.lose("etcd had dropped its lease")
