@@ -17,7 +17,7 @@ from seawall.balancer.latency import PeakEwma
 from seawall.call import Endpoint, Instance, Method
 from seawall.events import BreakerChanged, Listener
 from seawall.policy.balance import balance
-from seawall.policy.breaker import Breaker, State, breaker
+from seawall.policy.breaker import Breaker, State
 from seawall.policy.budget import Budget, RetryBudget, RetryThrottle
 from seawall.policy.config import MethodPolicy, ServiceConfig, load_service_config
 from seawall.policy.deadline import deadline
@@ -129,9 +129,8 @@ class Assembly:
             deadline(clock),
             # Above balance: every attempt is a new pick.
             retry(policy.retry, service.budget, clock, random.random),
-            # Above the breaker, which learns from the endpoint that was picked.
+            # Picks among those that their breakers admit, and tells the picked one how it went.
             balance(service.discovery.group, service.balancer, clock),
-            breaker(clock),
         ]
         if traced is not None:
             # Below the pick, so that the span knows the endpoint; right above the wire.

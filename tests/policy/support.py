@@ -9,7 +9,7 @@ from seawall.balancer import LeastLoaded
 from seawall.balancer.latency import PeakEwma
 from seawall.call import Call, Endpoint, Failure, Method, Outcome, Success
 from seawall.policy.balance import balance
-from seawall.policy.breaker import Breaker, BreakerPolicy, breaker
+from seawall.policy.breaker import Breaker, BreakerPolicy
 from seawall.policy.budget import Budget, RetryBudget
 from seawall.policy.deadline import deadline
 from seawall.policy.fallback import fallback
@@ -59,7 +59,6 @@ class World:
                 deadline(self.clock),
                 retry(policy or RetryPolicy(), self.budget, self.clock, lambda: 0.5),
                 balance(self.group, LeastLoaded(self.clock, lambda: 0.0), self.clock),
-                breaker(self.clock),
             ],
             send,
         )

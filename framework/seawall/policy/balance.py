@@ -1,8 +1,9 @@
-"""The balance layer: where an attempt goes, and what is learned from how it went."""
+"""The balance layer: where an attempt goes, and what its endpoint learns from how it went."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 from grpc import StatusCode
@@ -10,9 +11,10 @@ from grpc import StatusCode
 from seawall.call import Call, Endpoint, Failure, Outcome
 from seawall.clock import Clock
 from seawall.errors import CircuitOpen, NoEndpoints, Refused
+from seawall.policy.breaker import State
 from seawall.policy.classify import Verdict, classify
 from seawall.policy.group import Group
-from seawall.policy.plan import Await, Handler, Layer, Plan
+from seawall.policy.plan import Await, Handler, Layer, Plan, Send, send
 
 ERROR_LATENCY = 1.0
 """Seconds that a failed attempt counts as, at least: an instance that fails fast must not look
@@ -37,16 +39,19 @@ def balance(group: Group, picker: Picker, clock: Clock) -> Layer:
     """Give each attempt an endpoint that is connected and that its breaker admits.
 
     It stands below retry, so that each attempt is a new pick, elsewhere than the earlier ones
-    while there is an elsewhere.
+    while there is an elsewhere. What comes of the attempt is told to the endpoint: its latency,
+    its outstanding calls, its breaker.
     """
 
     def layer(inner: Handler) -> Handler:
-        return lambda call: _balanced(call, inner, group, picker, clock)
+        return partial(_balanced, group, picker, clock, None if inner is send else inner)
 
     return layer
 
 
-def _balanced(call: Call, inner: Handler, group: Group, picker: Picker, clock: Clock) -> Plan:
+def _balanced(
+    group: Group, picker: Picker, clock: Clock, inner: Handler | None, call: Call
+) -> Plan:
     candidates: Sequence[Endpoint] = group.ready
     if not candidates or call.tried or group.tripped:
         since = now = clock()
@@ -58,40 +63,64 @@ def _balanced(call: Call, inner: Handler, group: Group, picker: Picker, clock: C
             yield Await(_patience(call, group, now, now - since))
             now = clock()
     endpoint = call.endpoint = picker.pick(candidates, call)
-    endpoint.outstanding += 1
     if len(candidates) == 1 and call.keep_late:
         call.limit = None  # there is nowhere else to try beside it
+    endpoint.outstanding += 1
     started = clock()
+    breaker = endpoint.breaker
+    probe = breaker.state is not State.CLOSED and breaker.acquire(started)
     held = True
     try:
-        outcome: Outcome = yield from inner(call)
-        if not outcome.ok:
-            _learn(endpoint, outcome, clock() - started, clock)
-            if outcome.pending is not None:
-                held = False
-                outcome.pending.append(lambda end: _release(endpoint, end, clock))
-            return outcome
-        endpoint.latency.observe(clock() - started, clock)
-        if call.method.response_streaming:
-            held = False
-            call.when_ended(lambda end: _release(endpoint, end, clock))
+        if inner is None:  # nothing stands between here and the wire: a generator less
+            outcome: Outcome = yield Send(call, endpoint)
+        else:
+            outcome = yield from inner(call)
+        held = not _left_running(call, endpoint, outcome, clock)
+        _learn(endpoint, outcome, clock() - started, clock)
         return outcome
     finally:
         if held:
             endpoint.outstanding -= 1
+        if probe:
+            breaker.release()
 
 
-def _learn(endpoint: Endpoint, failure: Failure, elapsed: float, clock: Clock) -> None:
-    verdict = classify(failure)
+def _left_running(call: Call, endpoint: Endpoint, outcome: Outcome, clock: Clock) -> bool:
+    """Whether the attempt goes on, as a stream or beside its successor; then its end counts."""
+    if outcome.ok:
+        if not call.method.response_streaming:
+            return False
+        call.when_ended(lambda end: _release(endpoint, end, clock))
+        return True
+    if outcome.pending is None:
+        return False
+    outcome.pending.append(lambda end: _release(endpoint, end, clock))
+    return True
+
+
+def _learn(endpoint: Endpoint, outcome: Outcome, elapsed: float, clock: Clock) -> None:
+    """Tell an endpoint how an attempt went."""
+    if outcome.ok:
+        endpoint.latency.observe(elapsed, clock)
+        if endpoint.breaker.troubled:
+            endpoint.breaker.succeeded()
+        return
+    verdict = classify(outcome)
     if verdict is Verdict.CALLER:
         endpoint.latency.observe(elapsed, clock)
     elif verdict is not Verdict.CANCELLED:
         endpoint.latency.observe(max(elapsed, ERROR_LATENCY), clock)
+    if outcome.pending is None:
+        # Not before it is known whether it only takes long, as this method always does.
+        endpoint.breaker.learn(verdict, clock())
 
 
 def _release(endpoint: Endpoint, end: Outcome, clock: Clock) -> None:
+    """What had been left running has ended."""
     endpoint.outstanding -= 1
-    if not end.ok and classify(end) is Verdict.FAULT:
+    verdict = classify(end)
+    endpoint.breaker.learn(verdict, clock())
+    if verdict is Verdict.FAULT:
         endpoint.latency.observe(ERROR_LATENCY, clock)
 
 

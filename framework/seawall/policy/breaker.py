@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from seawall.call import Call, Outcome
-from seawall.clock import Clock
-from seawall.policy.classify import Verdict, classify
-from seawall.policy.plan import Handler, Layer, Plan
+from seawall.policy.classify import Verdict
 
 
 class State(Enum):
@@ -50,11 +47,7 @@ class BreakerPolicy:
 
 
 class Breaker:
-    """The breaker of one endpoint.
-
-    Only faults count (see ``classify``): an instance that says it is overloaded, or that the
-    request is wrong, is well. ``on_change(old, new)`` is told of every move.
-    """
+    """The breaker of one endpoint. ``on_change(old, new)`` is told of every move."""
 
     __slots__ = (
         "_early",
@@ -125,6 +118,22 @@ class Breaker:
         elif self.state is State.CLOSED and self.failures >= self._policy.consecutive_failures:
             self._open(now, Signal.TRIPPED)
 
+    @property
+    def troubled(self) -> bool:
+        """Whether a success would change anything."""
+        return self.failures > 0 or self.state is not State.CLOSED
+
+    def learn(self, verdict: Verdict, now: float) -> None:
+        """Take in what an attempt has shown.
+
+        Only faults count: an instance that says it is overloaded, or that the request is wrong,
+        is well. What was never run, and what the caller cancelled, shows nothing.
+        """
+        if verdict is Verdict.FAULT:
+            self.failed(now)
+        elif verdict in (Verdict.SUCCESS, Verdict.CALLER, Verdict.OVERLOAD) and self.troubled:
+            self.succeeded()
+
     def _open(self, now: float, signal: Signal) -> None:
         if not self._early:
             self._openings += 1
@@ -138,46 +147,3 @@ class Breaker:
         old, self.state = self.state, TRANSITIONS[self.state, signal]
         if self._on_change is not None:
             self._on_change(old, self.state)
-
-
-def breaker(clock: Clock) -> Layer:
-    """Let the endpoint's breaker learn from each attempt that is sent there.
-
-    It stands below the balancer, which asks ``admits`` of each candidate and picks one.
-    """
-
-    def layer(inner: Handler) -> Handler:
-        return lambda call: _guarded(call, inner, clock)
-
-    return layer
-
-
-def _guarded(call: Call, inner: Handler, clock: Clock) -> Plan:
-    assert call.endpoint is not None, "the balance layer stands above the breaker layer"
-    own: Breaker = call.endpoint.breaker
-    probe = own.state is not State.CLOSED and own.acquire(clock())
-    try:
-        outcome = yield from inner(call)
-    finally:
-        if probe:
-            own.release()
-    if not outcome.ok and outcome.pending is not None:
-        # Not judged before it is known whether it only takes long, as this method always does.
-        outcome.pending.append(lambda end: learn(own, end, clock))
-        return outcome
-    learn(own, outcome, clock)
-    if call.method.response_streaming and outcome.ok:
-        call.when_ended(lambda end: learn(own, end, clock))
-    return outcome
-
-
-def learn(own: Breaker, outcome: Outcome, clock: Clock) -> None:
-    if outcome.ok:
-        if own.failures or own.state is not State.CLOSED:
-            own.succeeded()
-        return
-    verdict = classify(outcome)
-    if verdict is Verdict.FAULT:
-        own.failed(clock())
-    elif verdict in (Verdict.CALLER, Verdict.OVERLOAD):
-        own.succeeded()  # it answered

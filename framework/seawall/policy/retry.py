@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from grpc import StatusCode
 
@@ -128,12 +129,12 @@ def retry(policy: RetryPolicy, budget: Budget, clock: Clock, random: Random) -> 
     retrier = _Retrier(policy, budget, clock, random)
 
     def layer(inner: Handler) -> Handler:
-        return lambda call: _attempts(call, inner, retrier)
+        return partial(_attempts, inner, retrier)
 
     return layer
 
 
-def _attempts(call: Call, inner: Handler, retrier: _Retrier) -> Plan:
+def _attempts(inner: Handler, retrier: _Retrier, call: Call) -> Plan:
     retrier.budget.request()
     unsent = backoffs = 0
     lingering = False

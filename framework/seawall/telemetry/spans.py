@@ -26,6 +26,13 @@ class Spans:
         self._tracer = tracer
         self._plain_w3c = _writes_plain_w3c()
 
+    def begin(
+        self, name: str, kind: SpanKind, facts: Mapping[str, Any], current: Context
+    ) -> tuple[Span | None, Headers]:
+        """A span if it is recorded; if not, the headers that tell the callee so."""
+        span, spanned = self.start(name, kind, facts, current)
+        return span, (() if span is not None else self.headers(spanned, current))
+
     def start(
         self, name: str, kind: SpanKind, facts: Mapping[str, Any], parent: Context
     ) -> tuple[Span | None, SpanContext]:

@@ -30,9 +30,9 @@ def call_span(spans: Spans) -> Layer:
             method = call.method
             facts = known.get(method) or known.setdefault(method, _facts(method))
             current = context.get_current()
-            span, spanned = spans.start(facts[names.RPC_METHOD], SpanKind.CLIENT, facts, current)
+            span, headers = spans.begin(facts[names.RPC_METHOD], SpanKind.CLIENT, facts, current)
             if span is None:
-                call.metadata += spans.headers(spanned, current)
+                call.metadata += headers
                 return inner(call)
             call.span = span
             return _ended_by(span, inner, call)
