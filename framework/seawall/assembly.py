@@ -141,7 +141,7 @@ class Assembly:
         if name not in self._services:
             self._services[name] = _Service(
                 Discovery(name, self._registry, self._endpoint, self._listener, self._credentials),
-                balancer_for(self._config.balancer, self._clock, random.random),
+                balancer_for(self._config.balancer, random.random),
                 _budget(self._config, self._clock),
             )
         return self._services[name]

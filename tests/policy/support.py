@@ -58,7 +58,7 @@ class World:
                 fallback,
                 deadline(self.clock),
                 retry(policy or RetryPolicy(), self.budget, self.clock, lambda: 0.5),
-                balance(self.group, LeastLoaded(self.clock, lambda: 0.0), self.clock),
+                balance(self.group, LeastLoaded(lambda: 0.0), self.clock),
             ],
             send,
         )

@@ -2,6 +2,8 @@ from dataclasses import replace
 
 import pytest
 from grpc import StatusCode
+from hypothesis import given
+from hypothesis import strategies as st
 
 from seawall.balancer import LeastLoaded, RoundRobin, balancer_for
 from seawall.balancer.latency import PeakEwma
@@ -37,7 +39,7 @@ def test_the_least_loaded_is_picked_and_slow_ones_lose_ties():
     world.run()
     assert world.sent == ["c"]
     world.endpoint("c").outstanding = 1
-    world.endpoint("b").latency.observe(0.5, world.clock)
+    world.endpoint("b").latency.observe(0.5, world.clock())
     world.run()
     assert world.sent == ["c", "c"]
 
@@ -57,13 +59,31 @@ def test_callers_errors_do_not_make_an_endpoint_look_slow():
 
 def test_peak_ewma_rises_at_once_and_falls_with_time():
     clock, latency = FakeClock(), PeakEwma()
-    latency.observe(0.1, clock)
-    latency.observe(1.0, clock)
+    latency.observe(0.1, clock())
+    latency.observe(1.0, clock())
     assert latency.read(clock()) == pytest.approx(1.0)
     clock.advance(1.0)
     assert latency.read(clock()) == pytest.approx(0.3679, abs=1e-3)
-    latency.observe(0.1, clock)
+    latency.observe(0.1, clock())
     assert 0.1 < latency.read(clock()) < 0.5
+
+
+@given(
+    st.lists(st.tuples(st.floats(1e-4, 10), st.floats(0, 5)), min_size=1, max_size=6),
+    st.lists(st.tuples(st.floats(1e-4, 10), st.floats(0, 5)), min_size=1, max_size=6),
+    st.floats(0, 3),
+)
+def test_the_rank_orders_as_the_estimate_does(seen_by_a, seen_by_b, later):
+    clock, pair = FakeClock(), (PeakEwma(), PeakEwma())
+    for latency, seen in zip(pair, (seen_by_a, seen_by_b), strict=True):
+        now = clock()
+        for value, pause in seen:
+            now += pause
+            latency.observe(value, now)
+    clock.advance(40.0 + later)
+    a, b = (latency.read(clock()) for latency in pair)
+    if abs(a - b) > 1e-9 * max(a, b):
+        assert (a < b) == (pair[0].rank < pair[1].rank)
 
 
 def test_round_robin_takes_each_in_turn():
@@ -74,17 +94,16 @@ def test_round_robin_takes_each_in_turn():
 
 
 def test_balancers_by_name():
-    clock = FakeClock()
-    assert isinstance(balancer_for("round_robin", clock, lambda: 0.0), RoundRobin)
-    assert isinstance(balancer_for("least_loaded", clock, lambda: 0.0), LeastLoaded)
+    assert isinstance(balancer_for("round_robin", lambda: 0.0), RoundRobin)
+    assert isinstance(balancer_for("least_loaded", lambda: 0.0), LeastLoaded)
     with pytest.raises(KeyError):
-        balancer_for("pick_first", clock, lambda: 0.0)
+        balancer_for("pick_first", lambda: 0.0)
 
 
 def test_least_loaded_spreads_over_equals():
     world = World({"a": ok(), "b": ok(), "c": ok()})
     draws = iter([n / 100 for n in range(100)] * 10)
-    picker = LeastLoaded(world.clock, lambda: next(draws))
+    picker = LeastLoaded(lambda: next(draws))
     picks = [picker.pick(world.group.ready, world.call()).address for _ in range(99)]
     assert min(picks.count(name) for name in "abc") > 10
 

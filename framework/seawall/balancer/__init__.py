@@ -3,15 +3,15 @@
 from seawall.balancer.base import Balancer
 from seawall.balancer.least_loaded import LeastLoaded
 from seawall.balancer.round_robin import RoundRobin
-from seawall.clock import Clock, Random
+from seawall.clock import Random
 
 __all__ = ["Balancer", "LeastLoaded", "RoundRobin", "balancer_for"]
 
 
-def balancer_for(name: str, clock: Clock, random: Random) -> Balancer:
+def balancer_for(name: str, random: Random) -> Balancer:
     """The balancer of that name in ``loadBalancingConfig``. Raises KeyError for others."""
     if name == "least_loaded":
-        return LeastLoaded(clock, random)
+        return LeastLoaded(random)
     if name == "round_robin":
         return RoundRobin(random)
     raise KeyError(name)

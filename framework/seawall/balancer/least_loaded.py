@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from seawall.call import Call, Endpoint
-from seawall.clock import Clock, Random
+from seawall.clock import Random
 
 
 class LeastLoaded:
@@ -17,10 +17,9 @@ class LeastLoaded:
     of two choices).
     """
 
-    __slots__ = ("_clock", "_random")
+    __slots__ = ("_random",)
 
-    def __init__(self, clock: Clock, random: Random) -> None:
-        self._clock = clock
+    def __init__(self, random: Random) -> None:
         self._random = random
 
     def pick(self, candidates: Sequence[Endpoint], call: Call) -> Endpoint:
@@ -33,16 +32,12 @@ class LeastLoaded:
             elif outstanding < least:
                 least = outstanding
                 tied = [endpoint]
-        if len(tied) == 1:
-            return tied[0]
-        return self._better_of_two(tied)
-
-    def _better_of_two(self, tied: list[Endpoint]) -> Endpoint:
         count = len(tied)
-        first = int(self._random() * count)
-        second = int(self._random() * (count - 1))
+        if count == 1:
+            return tied[0]
+        # One draw gives both: a first, and a second among the others.
+        first, second = divmod(int(self._random() * count * (count - 1)), count - 1)
         if second >= first:
             second += 1
         a, b = tied[first], tied[second]
-        now = self._clock()
-        return a if a.latency.read(now) <= b.latency.read(now) else b
+        return a if a.latency.rank <= b.latency.rank else b

@@ -75,8 +75,14 @@ def _balanced(
             outcome: Outcome = yield Send(call, endpoint)
         else:
             outcome = yield from inner(call)
+        now = clock()
+        if outcome.ok:
+            endpoint.latency.observe(now - started, now)
+            if breaker.failures:
+                breaker.succeeded()
+        else:
+            _learn(endpoint, outcome, now - started, now)
         held = not _left_running(call, endpoint, outcome, clock)
-        _learn(endpoint, outcome, clock() - started, clock)
         return outcome
     finally:
         if held:
@@ -98,30 +104,25 @@ def _left_running(call: Call, endpoint: Endpoint, outcome: Outcome, clock: Clock
     return True
 
 
-def _learn(endpoint: Endpoint, outcome: Outcome, elapsed: float, clock: Clock) -> None:
-    """Tell an endpoint how an attempt went."""
-    if outcome.ok:
-        endpoint.latency.observe(elapsed, clock)
-        if endpoint.breaker.troubled:
-            endpoint.breaker.succeeded()
-        return
-    verdict = classify(outcome)
+def _learn(endpoint: Endpoint, failure: Failure, elapsed: float, now: float) -> None:
+    """Tell an endpoint that an attempt failed, and how."""
+    verdict = classify(failure)
     if verdict is Verdict.CALLER:
-        endpoint.latency.observe(elapsed, clock)
+        endpoint.latency.observe(elapsed, now)
     elif verdict is not Verdict.CANCELLED:
-        endpoint.latency.observe(max(elapsed, ERROR_LATENCY), clock)
-    if outcome.pending is None:
+        endpoint.latency.observe(max(elapsed, ERROR_LATENCY), now)
+    if failure.pending is None:
         # Not before it is known whether it only takes long, as this method always does.
-        endpoint.breaker.learn(verdict, clock())
+        endpoint.breaker.learn(verdict, now)
 
 
 def _release(endpoint: Endpoint, end: Outcome, clock: Clock) -> None:
     """What had been left running has ended."""
     endpoint.outstanding -= 1
-    verdict = classify(end)
-    endpoint.breaker.learn(verdict, clock())
+    verdict, now = classify(end), clock()
+    endpoint.breaker.learn(verdict, now)
     if verdict is Verdict.FAULT:
-        endpoint.latency.observe(ERROR_LATENCY, clock)
+        endpoint.latency.observe(ERROR_LATENCY, now)
 
 
 def _candidates(call: Call, group: Group, now: float) -> Sequence[Endpoint]:

@@ -71,7 +71,7 @@ class Breaker:
         self._early = False
         self.state = State.CLOSED
         self.failures = 0
-        """Faults in a row."""
+        """Faults in a row; 0 only while it is closed, and then a success has nothing to tell."""
 
     def admits(self, now: float) -> bool:
         """Whether a call may go to the endpoint now. Changes nothing."""
@@ -118,11 +118,6 @@ class Breaker:
         elif self.state is State.CLOSED and self.failures >= self._policy.consecutive_failures:
             self._open(now, Signal.TRIPPED)
 
-    @property
-    def troubled(self) -> bool:
-        """Whether a success would change anything."""
-        return self.failures > 0 or self.state is not State.CLOSED
-
     def learn(self, verdict: Verdict, now: float) -> None:
         """Take in what an attempt has shown.
 
@@ -131,7 +126,7 @@ class Breaker:
         """
         if verdict is Verdict.FAULT:
             self.failed(now)
-        elif verdict in (Verdict.SUCCESS, Verdict.CALLER, Verdict.OVERLOAD) and self.troubled:
+        elif verdict in (Verdict.SUCCESS, Verdict.CALLER, Verdict.OVERLOAD):
             self.succeeded()
 
     def _open(self, now: float, signal: Signal) -> None:

@@ -58,7 +58,7 @@ class _Retrier:
         """Set how long the coming attempt may take until its first answer."""
         policy = self.policy
         left = policy.max_attempts - call.attempt
-        if left <= 0 or not self._repeatable(call):
+        if left <= 0 or not (call.method.idempotent or policy.non_idempotent):
             call.limit = None
             return
         # Another attempt makes sense only if the budget will allow it: otherwise a slow answer

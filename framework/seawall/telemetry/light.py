@@ -30,8 +30,8 @@ _BY_RATIO: Final = re.compile(r"(?:ParentBased\{root:)?TraceIdRatioBased\{([0-9.
 class LightSpan(ReadableSpan, trace.Span):
     """A span that costs a fifth of the SDK's: no locks, no limits, as one call alone writes it."""
 
-    def __init__(self, processor: Any, *facts: Any, **more: Any) -> None:
-        super().__init__(*facts, **more)
+    def __init__(self, processor: Any, *facts: Any) -> None:
+        super().__init__(*facts)
         self._processor = processor
 
     def get_span_context(self) -> SpanContext:
@@ -157,15 +157,8 @@ class LightSpans(Spans):
         facts: dict[str, Any],
         kind: SpanKind,
     ) -> LightSpan:
+        # By position, in the order of ReadableSpan: names would cost a tenth of the span.
         return LightSpan(
-            self._processor,
-            name,
-            spanned,
-            above,
-            self._resource,
-            facts,
-            kind=kind,
-            status=_UNSET,
-            start_time=time.time_ns(),
-            instrumentation_scope=self._scope,
-        )
+            self._processor, name, spanned, above, self._resource, facts, (), (), kind, None,
+            _UNSET, time.time_ns(), None, self._scope,
+        )  # fmt: skip

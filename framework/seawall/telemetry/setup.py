@@ -31,7 +31,7 @@ def set_up_tracing(default_service_name: str) -> bool:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     resource = Resource.create()
-    if resource.attributes.get(SERVICE_NAME, "unknown_service") == "unknown_service":
+    if str(resource.attributes.get(SERVICE_NAME, "unknown_service")).startswith("unknown_service"):
         resource = resource.merge(Resource({SERVICE_NAME: default_service_name}))
     provider = TracerProvider(resource=resource)
     for name in wanted:

@@ -203,6 +203,7 @@ class _Bound:
         self._path = path
         self.loop = asyncio.get_running_loop()
         self.limits = channel._limits_on(self.loop)
+        self.active = channel._active
         self._route = channel._router.route(
             path,
             request_streaming=self.request_streaming,
@@ -219,9 +220,6 @@ class _Bound:
             _registered_method=self._registered,
         )
         return bound
-
-    def forget(self, driver: Driver) -> None:
-        self._channel._active.discard(driver)
 
     def _facts(
         self,
@@ -276,7 +274,7 @@ class UnaryUnary(_Bound, aio.UnaryUnaryMultiCallable[Any, Any]):
     ) -> UnaryUnaryCall:
         facts = self._facts(timeout, metadata, wait_for_ready, credentials, compression)
         driver = UnaryUnaryCall(self._serialize(request), *facts)
-        self._channel._active.add(driver)
+        self.active.add(driver)
         driver._step(None)
         return driver
 
@@ -296,7 +294,7 @@ class StreamUnary(_Bound, aio.StreamUnaryMultiCallable[Any, Any]):
     ) -> StreamUnaryCall:
         facts = self._facts(timeout, metadata, wait_for_ready, credentials, compression)
         driver = StreamUnaryCall(RequestStream(self._serialize, request_iterator), *facts)
-        self._channel._active.add(driver)
+        self.active.add(driver)
         driver._step(None)
         return driver
 

@@ -44,20 +44,18 @@ class Connection:
             self._channel = aio.insecure_channel(target, options=options)
         else:
             self._channel = aio.secure_channel(target, credentials, options=options)
-        self._callables: dict[Bound, Callable[..., Any]] = {}
+        self.callables: dict[Bound, Callable[..., Any]] = {}
+        """By method: the multi-callables of this channel."""
         self._watcher: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Connect, and stay connected."""
         self._watcher = asyncio.create_task(self._watch())
 
-    def callable_for(self, bound: Bound) -> Callable[..., Any]:
-        """The gRPC multi-callable of this channel that stands behind ``bound``."""
-        try:
-            return self._callables[bound]
-        except KeyError:
-            made = self._callables[bound] = bound.bind(self._channel)
-            return made
+    def bind(self, bound: Bound) -> Callable[..., Any]:
+        """Make the multi-callable of this channel that stands behind ``bound``, and keep it."""
+        made = self.callables[bound] = bound.bind(self._channel)
+        return made
 
     @property
     def connected(self) -> bool:

@@ -71,11 +71,12 @@ class Driver:
     # --- performing effects ---------------------------------------------------------------
 
     def _step(self, answer: Any) -> None:
-        self._advance(self._plan.send, answer)
-
-    def _advance(self, resume: Callable[[Any], Any], answer: Any) -> None:
+        """Go on with the plan: answer its last effect, perform its next."""
         try:
-            effect = resume(answer)
+            if type(answer) is LateAnswer:
+                effect = self._plan.throw(answer)
+            else:
+                effect = self._plan.send(answer)
         except StopIteration as stop:
             self._settle(stop.value)
             return
@@ -102,7 +103,9 @@ class Driver:
         if call.metadata:
             metadata += call.metadata
         try:
-            make = effect.endpoint.transport.callable_for(self._bound)
+            connection = effect.endpoint.transport
+            bound = self._bound
+            make = connection.callables.get(bound) or connection.bind(bound)
             self._inner = self._begin(
                 make, timeout, FlatMetadata(metadata) if metadata else NO_METADATA
             )
@@ -110,7 +113,7 @@ class Driver:
             self._ended(Failure(StatusCode.UNAVAILABLE, str(error), sent=False, error=error))
             return
         if call.limit is not None:
-            self._alarm = self._bound.limits.set(self._limit_passed, call.limit)
+            self._alarm = bound.limits.set(self._limit_passed, now + call.limit)
 
     def _begin(self, make: Callable[..., Any], timeout: float | None, metadata: Metadata) -> Any:
         """Start an attempt; ``_attempt_done`` is told when it has ended, or been answered."""
@@ -123,7 +126,8 @@ class Driver:
             return
         code = resolved(inner.code())
         if code is StatusCode.OK:
-            self._clear_alarm()
+            if self._alarm:
+                self._clear_alarm()
             self._step(Success(inner))
         else:
             self._ended(self._failure(inner, code))
@@ -135,7 +139,8 @@ class Driver:
 
     def _ended(self, failure: Failure) -> None:
         """The attempt in hand has failed: keep the record, go on with the plan."""
-        self._clear_alarm()
+        if self._alarm:
+            self._clear_alarm()
         call = self._call
         endpoint = call.endpoint
         duration = time.monotonic() - self._sent_at
@@ -152,9 +157,8 @@ class Driver:
         self._step(failure)
 
     def _clear_alarm(self) -> None:
-        if self._alarm:
-            self._bound.limits.cancel(self._limit_passed, self._alarm)
-            self._alarm = 0
+        self._bound.limits.cancel(self._limit_passed, self._alarm)
+        self._alarm = 0
 
     def _limit_passed(self) -> None:
         call, inner = self._call, self._inner
@@ -183,7 +187,7 @@ class Driver:
             hook(outcome)
         if outcome.ok:
             self._drop_attempt()
-            self._advance(self._plan.throw, LateAnswer(outcome))
+            self._step(LateAnswer(outcome))
         elif self._lingering and not self._late:
             self._step(None)
 
@@ -203,7 +207,8 @@ class Driver:
     def _drop_attempt(self) -> None:
         """Cancel whatever the plan waits for."""
         inner, self._inner = self._inner, None
-        self._clear_alarm()
+        if self._alarm:
+            self._clear_alarm()
         if self._timer is not None:
             self._timer.cancel()
         self._discovery.unwait(self)
@@ -246,7 +251,7 @@ class Driver:
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
-        self._bound.forget(self)
+        self._bound.active.discard(self)
         if self._callbacks:
             for callback in self._callbacks:
                 self._loop.call_soon(callback, self)

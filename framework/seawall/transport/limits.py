@@ -28,14 +28,13 @@ class Limits:
         self._loop = loop
         self._slots: dict[int, set[Alarm]] = {}
 
-    def set(self, alarm: Alarm, seconds: float) -> int:
-        """Call ``alarm`` in ``seconds``; returns what ``cancel`` wants."""
-        slot = int((time.monotonic() + seconds) / GRAIN) + 1
+    def set(self, alarm: Alarm, due: float) -> int:
+        """Call ``alarm`` at ``due`` on the monotonic clock; returns what ``cancel`` wants."""
+        slot = int(due / GRAIN) + 1
         alarms = self._slots.get(slot)
         if alarms is None:
             alarms = self._slots[slot] = set()
-            delay = slot * GRAIN - time.monotonic()
-            self._loop.call_later(delay, self._due, slot)
+            self._loop.call_later(slot * GRAIN - time.monotonic(), self._due, slot)
         alarms.add(alarm)
         return slot
 

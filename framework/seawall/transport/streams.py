@@ -52,7 +52,8 @@ class ResponseStream(Driver):
             if code is not StatusCode.OK:
                 self._ended(self._failure(inner, code))
                 return
-        self._clear_alarm()
+        if self._alarm:
+            self._clear_alarm()
         self._first = first
         self._step(Success(inner))
 
