@@ -110,6 +110,7 @@ class Failure:
 
     __slots__ = (
         "code", "details", "error", "limit", "pending", "pushback", "refusal", "sent", "stop",
+        "untold",
     )  # fmt: skip
     ok: Literal[False] = False
 
@@ -122,6 +123,7 @@ class Failure:
         pushback: float | None = None,
         stop: bool = False,
         limit: bool = False,
+        untold: bool = False,
         pending: list[Callable[[Outcome], None]] | None = None,
         refusal: type[Refused] | None = None,
         error: BaseException | None = None,
@@ -136,6 +138,8 @@ class Failure:
         """The server asked not to be tried again."""
         self.limit = limit
         """The limit for one attempt passed, not the deadline of the call."""
+        self.untold = untold
+        """The server ended it, and what it said was lost on the way: ``code`` is a stand-in."""
         self.pending = pending
         """Not None if the attempt was left running beside its successor: hooks to call with what
         became of it in the end."""

@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 import seawall
 from seawall import Service, client
 from seawall.server.health import NOT_SERVING, SERVING
+from seawall.server.lifecycle import Server
 from tests.echo import EchoService
 from tests.protos import echo_pb2 as pb
 from tests.protos import echo_pb2_grpc as pb_grpc
@@ -27,7 +28,7 @@ class Hop(Service, pb_grpc.RelayServicer):
     echo = client(pb_grpc.EchoStub)
 
     def __init__(self, **settings):
-        super().__init__(settle=0.0, **settings)
+        super().__init__(**{"settle": 0.0, **settings})
         self.remaining = None
         self.cancelled = asyncio.Event()
 
@@ -85,9 +86,9 @@ async def test_reflection_names_the_services(start):
 async def test_a_deadline_shrinks_from_hop_to_hop(registry):
     async with EchoService(registry=registry), Hop(registry=registry) as hop:
         async with seawall.connect(registry) as channel:
-            reply = await pb_grpc.RelayStub(channel).Forward(REQUEST, timeout=1.0)
-    assert reply.remaining < hop.remaining < 1.1
-    assert reply.remaining < 1.0
+            for timeout in (0.5, 1.0, 3.0, 20.0, 300.0):
+                reply = await pb_grpc.RelayStub(channel).Forward(REQUEST, timeout=timeout)
+                assert reply.remaining < hop.remaining < timeout
 
 
 async def test_a_cancelled_call_is_cancelled_all_the_way_down(registry):
@@ -289,6 +290,25 @@ async def test_several_services_share_a_process(registry):
         assert both.server.names == ["seawall.tests.Echo", "seawall.tests.Relay"]
         assert (await pb_grpc.EchoStub(channel).Say(REQUEST)).text == "hello"
         assert (await pb_grpc.RelayStub(channel).Forward(REQUEST)).text == "both"
+
+
+async def test_services_of_one_process_do_not_wait_for_each_other(registry, caplog):
+    class Both(Hop, EchoService):
+        async def Forward(self, request, context):
+            return await self.echo.Say(request)
+
+    with caplog.at_level(logging.WARNING, "seawall"):
+        async with Both(registry=registry), seawall.connect(registry) as channel:
+            reply = await pb_grpc.RelayStub(channel).Forward(REQUEST)
+    assert reply.text == "hello"
+    assert "starting without" not in caplog.text
+
+
+async def test_a_service_twice_in_a_process(registry):
+    first, second = EchoService(registry=registry), EchoService(registry=registry)
+    server = Server([first, second], first._settings)
+    with pytest.raises(seawall.ServiceError, match=r"seawall\.tests\.Echo is implemented by two"):
+        await server.start()
 
 
 async def test_a_service_without_a_servicer(registry):

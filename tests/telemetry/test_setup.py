@@ -59,5 +59,5 @@ def test_the_sampler_of_the_environment_is_used():
 
 
 def test_an_exporter_that_is_not_installed():
-    assert "seawall[otlp]" in said(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1")
+    assert "opentelemetry-exporter-otlp" in said(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1")
     assert "'zipkin' is not installed" in said(OTEL_TRACES_EXPORTER="zipkin")

@@ -266,6 +266,7 @@ async def test_spans_on_start_hooks_run(kind_of_spans):
     child.add_event("happened", {"k": "v"})
     child.record_exception(ValueError("x"))
     child.update_name("d")
+    child.add_link(span.get_span_context(), {"why": "test"})
     child.set_attributes({"e": 2})
     child.end()
     child.end()
@@ -273,6 +274,7 @@ async def test_spans_on_start_hooks_run(kind_of_spans):
     done = exporter.get_finished_spans()
     assert [s.name for s in done] == ["d", "a"] and len(started) == 2
     assert done[0].attributes == {"added": 1, "e": 2}
+    assert [link.attributes for link in done[0].links] == [{"why": "test"}]
     assert [event.name for event in done[0].events] == ["happened", "exception"]
     assert all(s.to_json() for s in done)
     assert done[0].instrumentation_scope.name == "seawall"

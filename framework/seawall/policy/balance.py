@@ -109,7 +109,7 @@ def _learn(endpoint: Endpoint, failure: Failure, elapsed: float, now: float) -> 
     verdict = classify(failure)
     if verdict is Verdict.CALLER:
         endpoint.latency.observe(elapsed, now)
-    elif verdict is not Verdict.CANCELLED:
+    elif verdict not in (Verdict.CANCELLED, Verdict.UNTOLD):
         endpoint.latency.observe(max(elapsed, ERROR_LATENCY), now)
     if failure.pending is None:
         # Not before it is known whether it only takes long, as this method always does.

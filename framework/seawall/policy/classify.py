@@ -24,6 +24,8 @@ class Verdict(Enum):
     """The instance, or the way there, is at fault; the call may have been run."""
     CANCELLED = "cancelled"
     """The caller lost interest. Says nothing about anybody."""
+    UNTOLD = "untold"
+    """What the server said was lost. Says nothing about anybody."""
 
 
 _OF_CODE: Final = {
@@ -57,6 +59,8 @@ def classify(outcome: Outcome) -> Verdict:
         return Verdict.SUCCESS
     if not outcome.sent or outcome.refusal is not None:
         return Verdict.REFUSED
+    if outcome.untold:
+        return Verdict.UNTOLD
     verdict = _OF_CODE[outcome.code]
     if outcome.pushback is not None and verdict is Verdict.FAULT:
         return Verdict.REFUSED

@@ -81,7 +81,9 @@ class _Retrier:
             call.note("not retried: the server asked not to be tried again")
             return None
         if call.attempt >= self.policy.max_attempts:
-            if call.attempt > 1:
+            if failure.refusal is not None:
+                call.note(f"looked for an instance {call.attempt} times, with back-off")
+            elif call.attempt > 1:
                 call.note(f"not retried: {call.attempt} attempts were made, the most allowed")
             return None
         delay = self._pause(failure, backoffs)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import logging
 import socket
 import uuid
@@ -130,23 +131,21 @@ class Server:
         """Wait until each client has an instance to call; go on without after a while.
 
         Two services that need each other would wait for ever otherwise, and a dependency with a
-        fallback need not be there.
+        fallback need not be there. What this process serves itself comes when it is ready.
         """
-        needed = [
-            name
-            for service in self._services
-            for cls in type(service).__mro__
-            for name, value in vars(cls).items()
-            if isinstance(value, client)
-        ]
         for service in self._services:
-            for name in needed:
-                getattr(service, name, None)
+            for name, value in inspect.getmembers_static(type(service)):
+                if isinstance(value, client):
+                    getattr(service, name)  # makes the stub, which begins the search
+        needed = [d for d in self.channel.discoveries if d.service not in self.names]
+        searches = [asyncio.create_task(discovery.connected()) for discovery in needed]
         try:
-            async with asyncio.timeout(self._settings.dependency_timeout):
-                await self.channel.channel_ready()
-        except TimeoutError:
-            missing = [d.service for d in self.channel.discoveries if not d.group.ready]
+            if searches:
+                await asyncio.wait(searches, timeout=self._settings.dependency_timeout)
+        finally:
+            for search in searches:
+                search.cancel()
+        if missing := [d.service for d in needed if not d.group.ready]:
             _log.warning(
                 "starting without %s: no instance found within %g s",
                 ", ".join(missing),

@@ -45,7 +45,13 @@ class Recorder:
         self.names: list[str] = []
 
     def add_generic_rpc_handlers(self, handlers: Sequence[Any]) -> None:
-        self.names += [handler.service_name() for handler in handlers]
+        for name in (handler.service_name() for handler in handlers):
+            if name in self.names:
+                raise ServiceError(
+                    f"{name} is implemented by two of the classes that are to be served together; "
+                    "one process serves a service once: run the other in a process of its own"
+                )
+            self.names.append(name)
         self._server.add_generic_rpc_handlers([_Wrapped(h, self._wrap) for h in handlers])
 
     def add_registered_method_handlers(

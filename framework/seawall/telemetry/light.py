@@ -56,6 +56,9 @@ class LightSpan(ReadableSpan, trace.Span):
     def add_event(self, name: str, attributes: Any = None, timestamp: int | None = None) -> None:
         self._events = (*self._events, Event(name, attributes, timestamp))
 
+    def add_link(self, context: SpanContext, attributes: Any = None) -> None:
+        self._links = (*self._links, trace.Link(context, attributes))
+
     def record_exception(
         self,
         exception: BaseException,

@@ -18,8 +18,8 @@ def set_up_tracing(default_service_name: str) -> bool:
     """Install an SDK tracer provider if the environment asks for one; True if it did.
 
     It does if ``OTEL_TRACES_EXPORTER`` names exporters, or an OTLP endpoint is given, unless
-    ``OTEL_SDK_DISABLED`` is true or a provider is installed already. Sampler, limits, resource
-    and batching are read from their own variables by the SDK. Raises ``ConfigError`` for an
+    ``OTEL_SDK_DISABLED`` is true or a provider is installed already. Sampler, resource and
+    batching are read from their own variables by the SDK. Raises ``ConfigError`` for an
     exporter that isn't installed.
     """
     wanted = _wanted()
@@ -63,5 +63,5 @@ def _exporter(name: str):  # type: ignore[no-untyped-def]
         name = "otlp_proto_http" if protocol == "http/protobuf" else "otlp_proto_grpc"
     for found in entry_points(group=_EXPORTERS, name=name):
         return found.load()()
-    hint = "pip install 'seawall[otlp]'" if name.startswith("otlp") else "install its package"
+    hint = "pip install opentelemetry-exporter-otlp" if "otlp" in name else "install its package"
     raise ConfigError("OTEL_TRACES_EXPORTER", f"the exporter {name!r} is not installed: {hint}")

@@ -113,25 +113,18 @@ class Channel(aio.Channel):
     async def wait_for_state_change(self, last_observed_state: ChannelConnectivity) -> None:
         """Return when ``get_state`` would say something else."""
         while self.get_state() is last_observed_state:
-            changed = asyncio.get_running_loop().create_future()
-
-            def wake(changed: asyncio.Future[None] = changed) -> None:
-                if not changed.done():
-                    changed.set_result(None)
-
-            discoveries = list(self._router.discoveries)
-            for discovery in discoveries:
-                discovery.wait(changed, wake)
+            changes = [asyncio.ensure_future(d.change()) for d in self.discoveries]
             try:
-                await changed
+                await asyncio.wait(changes, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                for discovery in discoveries:
-                    discovery.unwait(changed)
+                for change in changes:
+                    change.cancel()
 
     async def channel_ready(self) -> None:
         """Return when every service that has a stub on this channel has a connected instance."""
-        while (state := self.get_state(try_to_connect=True)) is not ChannelConnectivity.READY:
-            await self.wait_for_state_change(state)
+        for discovery in self.discoveries:
+            discovery.start()
+            await discovery.connected()
 
     def unary_unary(
         self,

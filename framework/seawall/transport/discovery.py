@@ -53,6 +53,20 @@ class Discovery:
         self._waiting.pop(key, None)
         self._note_problem()
 
+    async def change(self) -> None:
+        """Return at the next change of what is known or connected."""
+        changed = asyncio.Event()
+        self.wait(changed, changed.set)
+        try:
+            await changed.wait()
+        finally:
+            self.unwait(changed)
+
+    async def connected(self) -> None:
+        """Return when an instance is connected."""
+        while not self.group.ready:
+            await self.change()
+
     async def close(self) -> None:
         """Stop watching and close all connections, cancelling what is under way on them."""
         tasks = [*self._retiring, *([self._task] if self._task else [])]

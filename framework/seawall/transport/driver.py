@@ -15,7 +15,7 @@ from typing import Any
 from grpc import StatusCode, aio
 from grpc.aio import Metadata
 
-from seawall.call import Attempt, Call, Failure, Outcome, Success
+from seawall.call import Attempt, Call, Endpoint, Failure, Outcome, Success
 from seawall.policy.plan import Await, LateAnswer, Linger, Plan, Run, Send, Sleep
 from seawall.transport.discovery import Discovery
 from seawall.transport.translate import (
@@ -25,6 +25,7 @@ from seawall.transport.translate import (
     error_of,
     failure_of,
     resolved,
+    whole_grains,
 )
 
 CANCELLED = Failure(StatusCode.CANCELLED, "Locally cancelled by application!")
@@ -44,8 +45,8 @@ class Driver:
     _timer: asyncio.TimerHandle | None = None
     _alarm = 0
     _task: asyncio.Task[Any] | None = None
-    _late: dict[Any, list[Callable[[Outcome], None]]] | None = None
-    """Attempts left running beside the one in hand, with who wants to know their end."""
+    _late: dict[Any, tuple[Endpoint | None, list[Callable[[Outcome], None]]]] | None = None
+    """Attempts left running beside the one in hand: where, and who wants to know their end."""
     _lingering = False
     _outcome: Outcome | None = None
     _waiter: asyncio.Future[None] | None = None
@@ -98,7 +99,7 @@ class Driver:
     def _send(self, effect: Send) -> None:
         call = self._call
         self._sent_at = now = time.monotonic()
-        timeout = None if call.deadline is None else max(call.deadline - now, 0.0001)
+        timeout = None if call.deadline is None else whole_grains(call.deadline - now)
         metadata = self._metadata
         if call.metadata:
             metadata += call.metadata
@@ -171,7 +172,7 @@ class Driver:
         if call.keep_late:
             failure.pending = []
             self._late = self._late or {}
-            self._late[inner] = failure.pending
+            self._late[inner] = call.endpoint, failure.pending
         else:
             inner.cancel()
         self._ended(failure)
@@ -179,7 +180,7 @@ class Driver:
     def _late_done(self, inner: Any) -> None:
         """An attempt that was left running has ended."""
         assert self._late is not None
-        hooks = self._late.pop(inner)
+        endpoint, hooks = self._late.pop(inner)
         code = resolved(inner.code())
         ok = code is StatusCode.OK
         outcome = Success(inner) if ok else failure_of(inner, code, connected=True)
@@ -187,6 +188,7 @@ class Driver:
             hook(outcome)
         if outcome.ok:
             self._drop_attempt()
+            self._call.endpoint = endpoint
             self._step(LateAnswer(outcome))
         elif self._lingering and not self._late:
             self._step(None)
@@ -199,7 +201,7 @@ class Driver:
     def _drop_late(self, end: Failure) -> None:
         """The call is over: whoever has not answered by now has lost."""
         late, self._late = self._late, None
-        for inner, hooks in (late or {}).items():
+        for inner, (_, hooks) in (late or {}).items():
             inner.cancel()
             for hook in hooks:
                 hook(end)
@@ -342,5 +344,6 @@ class Driver:
             for a in self._call.attempts or ()
         ]
         if self._call.endpoint is not None:
-            lines.append(f"  last sent to {self._call.endpoint.address}")
+            how = "sent to" if outcome is None else "answered by"
+            lines.append(f"  {how} {self._call.endpoint.address}")
         return "\n".join(lines + [f"  {note}" for note in self._call.notes or ()])

@@ -78,6 +78,17 @@ def resolved(coroutine: Coroutine[Any, Any, Any]) -> Any:
     raise RuntimeError("the call has not ended")
 
 
+def whole_grains(remaining: float) -> float:
+    """What to give gRPC as the timeout so that no server believes it has longer than its caller.
+
+    ``grpc-timeout`` is rounded up: to 1 ms, to 10 ms from 1 s on, to 100 ms from 10 s, to 1 s from
+    100 s. So an attempt ends that much before its call must: 1 % at most from 0.1 s on.
+    """
+    if remaining < 0.99:
+        return remaining - 0.001 if remaining > 0.01 else max(remaining, 0.0001)
+    return remaining - (0.01 if remaining < 9.9 else 0.1 if remaining < 99 else 1.0)
+
+
 async def true_code(inner: grpc.aio.Call) -> StatusCode:
     """The status of a stream-unary call whose requests were being written when it ended.
 
@@ -108,7 +119,15 @@ def failure_of(inner: grpc.aio.Call, code: StatusCode, *, connected: bool) -> Fa
     pushback, stop = pushback_of(trailing)
     # A server may hand on these words of a failure of its own; but then it is connected.
     unsent = not connected and details.startswith(_NEVER_CONNECTED)
-    return Failure(code, details, sent=not unsent, pushback=pushback, stop=stop, error=error)
+    return Failure(
+        code,
+        details,
+        sent=not unsent,
+        pushback=pushback,
+        stop=stop,
+        untold=details == _BROKEN_WRITE,
+        error=error,
+    )
 
 
 def pushback_of(trailing: Metadata | None) -> tuple[float | None, bool]:
