@@ -126,7 +126,7 @@ class Assembly:
             # Above all that can fail, as it answers for what they could not mend.
             fallback,
             # Above retry: a call without time is refused before anything is counted or picked.
-            deadline(clock),
+            deadline,
             # Above balance: every attempt is a new pick.
             retry(policy.retry, service.budget, clock, random.random),
             # Picks among those that their breakers admit, and tells the picked one how it went.

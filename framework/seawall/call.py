@@ -28,10 +28,11 @@ class Method:
     """True if the proto says ``idempotency_level = IDEMPOTENT`` or ``NO_SIDE_EFFECTS``."""
     request_streaming: bool = False
     response_streaming: bool = False
+    streaming: bool = field(init=False)
+    """Either of them."""
 
-    @property
-    def streaming(self) -> bool:
-        return self.request_streaming or self.response_streaming
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "streaming", self.request_streaming or self.response_streaming)
 
     @classmethod
     def from_path(cls, path: str, **facts: bool) -> Method:

@@ -56,7 +56,7 @@ class World:
         self.handler: Handler = stack(
             [
                 fallback,
-                deadline(self.clock),
+                deadline,
                 retry(policy or RetryPolicy(), self.budget, self.clock, lambda: 0.5),
                 balance(self.group, LeastLoaded(lambda: 0.0), self.clock),
             ],

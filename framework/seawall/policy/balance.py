@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from grpc import StatusCode
 
@@ -14,7 +14,7 @@ from seawall.errors import CircuitOpen, NoEndpoints, Refused
 from seawall.policy.breaker import State
 from seawall.policy.classify import Verdict, classify
 from seawall.policy.group import Group
-from seawall.policy.plan import Await, Handler, Layer, Plan, Send, send
+from seawall.policy.plan import Await, Effect, Handler, Layer, Plan, Send, send
 
 ERROR_LATENCY = 1.0
 """Seconds that a failed attempt counts as, at least: an instance that fails fast must not look
@@ -54,14 +54,11 @@ def _balanced(
 ) -> Plan:
     candidates: Sequence[Endpoint] = group.ready
     if not candidates or call.tried or group.tripped:
-        since = now = clock()
-        while not (candidates := _candidates(call, group, now)):
-            refusal = _refusal(call, group, now, now - since)
-            if refusal is not None:
-                call.endpoint = None
-                return refusal
-            yield Await(_patience(call, group, now, now - since))
-            now = clock()
+        found = yield from _await_candidates(call, group, clock)
+        if isinstance(found, Failure):
+            call.endpoint = None
+            return found
+        candidates = found
     endpoint = call.endpoint = picker.pick(candidates, call)
     if len(candidates) == 1 and call.keep_late:
         call.limit = None  # there is nowhere else to try beside it
@@ -75,14 +72,7 @@ def _balanced(
             outcome: Outcome = yield Send(call, endpoint)
         else:
             outcome = yield from inner(call)
-        now = clock()
-        if outcome.ok:
-            endpoint.latency.observe(now - started, now)
-            if breaker.failures:
-                breaker.succeeded()
-        else:
-            _learn(endpoint, outcome, now - started, now)
-        held = not _left_running(call, endpoint, outcome, clock)
+        held = _has_ended(call, endpoint, outcome, started, clock)
         return outcome
     finally:
         if held:
@@ -91,38 +81,56 @@ def _balanced(
             breaker.release()
 
 
-def _left_running(call: Call, endpoint: Endpoint, outcome: Outcome, clock: Clock) -> bool:
-    """Whether the attempt goes on, as a stream or beside its successor; then its end counts."""
+def _has_ended(
+    call: Call, endpoint: Endpoint, outcome: Outcome, started: float, clock: Clock
+) -> bool:
+    """Tell the endpoint how an attempt went.
+
+    False if it goes on, as a stream or beside its successor; the endpoint is told of its end then.
+    """
+    now = clock()
     if outcome.ok:
+        endpoint.latency.observe(now - started, now)
+        if endpoint.breaker.failures:
+            endpoint.breaker.succeeded()
         if not call.method.response_streaming:
-            return False
-        call.when_ended(lambda end: _release(endpoint, end, clock))
-        return True
-    if outcome.pending is None:
+            return True
+        call.when_ended(partial(_release, endpoint, clock))
         return False
-    outcome.pending.append(lambda end: _release(endpoint, end, clock))
-    return True
-
-
-def _learn(endpoint: Endpoint, failure: Failure, elapsed: float, now: float) -> None:
-    """Tell an endpoint that an attempt failed, and how."""
-    verdict = classify(failure)
+    verdict = classify(outcome)
     if verdict is Verdict.CALLER:
-        endpoint.latency.observe(elapsed, now)
+        endpoint.latency.observe(now - started, now)
     elif verdict not in (Verdict.CANCELLED, Verdict.UNTOLD):
-        endpoint.latency.observe(max(elapsed, ERROR_LATENCY), now)
-    if failure.pending is None:
-        # Not before it is known whether it only takes long, as this method always does.
+        endpoint.latency.observe(max(now - started, ERROR_LATENCY), now)
+    if outcome.pending is None:
         endpoint.breaker.learn(verdict, now)
+        return True
+    # Not judged before it is known whether it only takes long, as this method always does.
+    outcome.pending.append(partial(_release, endpoint, clock))
+    return False
 
 
-def _release(endpoint: Endpoint, end: Outcome, clock: Clock) -> None:
+def _release(endpoint: Endpoint, clock: Clock, end: Outcome) -> None:
     """What had been left running has ended."""
     endpoint.outstanding -= 1
     verdict, now = classify(end), clock()
     endpoint.breaker.learn(verdict, now)
     if verdict is Verdict.FAULT:
         endpoint.latency.observe(ERROR_LATENCY, now)
+
+
+def _await_candidates(
+    call: Call, group: Group, clock: Clock
+) -> Generator[Effect, Any, Sequence[Endpoint] | Failure]:
+    """Those that may be picked, once there are any; or why there is no sense in waiting."""
+    since = now = clock()
+    while not (candidates := _candidates(call, group, now)):
+        refusal = _refusal(call, group, now, now - since)
+        if refusal is not None:
+            return refusal
+        yield Await(_patience(call, group, now, now - since))
+        now = clock()
+    return candidates
 
 
 def _candidates(call: Call, group: Group, now: float) -> Sequence[Endpoint]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from grpc import StatusCode
 
 from seawall.call import Call, Failure
-from seawall.clock import Clock
 from seawall.errors import DeadlinePassed
-from seawall.policy.plan import Handler, Layer, Plan, refuse
+from seawall.policy.plan import Handler, Plan, refuse
 
 DEFAULT_TIMEOUT = 5.0
 """Seconds for a call whose caller and policy give none. Streams have no default."""
@@ -40,23 +39,20 @@ def deadline_of(
     return inbound if limit is None else min(inbound, now + limit)
 
 
-def deadline(clock: Clock) -> Layer:
+def deadline(inner: Handler) -> Handler:
     """Refuse a call whose time was spent before it began."""
 
-    def layer(inner: Handler) -> Handler:
-        def handler(call: Call) -> Plan:
-            if call.deadline is not None and call.deadline <= clock():
-                return refuse(
-                    Failure(
-                        StatusCode.DEADLINE_EXCEEDED,
-                        f"the deadline had passed before {call.method.path} could be sent: the "
-                        "timeout is zero or negative, or the request being served has no time left",
-                        sent=False,
-                        refusal=DeadlinePassed,
-                    )
-                )
+    def handler(call: Call) -> Plan:
+        if call.deadline is None or call.deadline > call.started:
             return inner(call)
+        return refuse(
+            Failure(
+                StatusCode.DEADLINE_EXCEEDED,
+                f"the deadline had passed before {call.method.path} could be sent: the timeout is "
+                "zero or negative, or the request being served has no time left",
+                sent=False,
+                refusal=DeadlinePassed,
+            )
+        )
 
-        return handler
-
-    return layer
+    return handler

@@ -127,8 +127,7 @@ class Driver:
             return
         code = resolved(inner.code())
         if code is StatusCode.OK:
-            if self._alarm:
-                self._clear_alarm()
+            self._clear_alarm()
             self._step(Success(inner))
         else:
             self._ended(self._failure(inner, code))
@@ -140,8 +139,7 @@ class Driver:
 
     def _ended(self, failure: Failure) -> None:
         """The attempt in hand has failed: keep the record, go on with the plan."""
-        if self._alarm:
-            self._clear_alarm()
+        self._clear_alarm()
         call = self._call
         endpoint = call.endpoint
         duration = time.monotonic() - self._sent_at
@@ -158,8 +156,9 @@ class Driver:
         self._step(failure)
 
     def _clear_alarm(self) -> None:
-        self._bound.limits.cancel(self._limit_passed, self._alarm)
-        self._alarm = 0
+        if self._alarm:
+            self._bound.limits.cancel(self._limit_passed, self._alarm)
+            self._alarm = 0
 
     def _limit_passed(self) -> None:
         call, inner = self._call, self._inner
@@ -209,8 +208,7 @@ class Driver:
     def _drop_attempt(self) -> None:
         """Cancel whatever the plan waits for."""
         inner, self._inner = self._inner, None
-        if self._alarm:
-            self._clear_alarm()
+        self._clear_alarm()
         if self._timer is not None:
             self._timer.cancel()
         self._discovery.unwait(self)
@@ -239,10 +237,6 @@ class Driver:
 
     # --- the end ----------------------------------------------------------------------------
 
-    def _settle(self, outcome: Outcome) -> None:
-        """The plan has ended."""
-        self._finish(outcome)
-
     def _finish(self, outcome: Outcome) -> None:
         """The call has ended: tell whoever waits."""
         self._outcome = outcome
@@ -257,6 +251,9 @@ class Driver:
         if self._callbacks:
             for callback in self._callbacks:
                 self._loop.call_soon(callback, self)
+
+    # What to do when the plan has ended; a stream goes on then.
+    _settle = _finish
 
     def cancel(self) -> bool:
         """Cancel the call, here and at the server. False if it had ended."""

@@ -52,8 +52,7 @@ class ResponseStream(Driver):
             if code is not StatusCode.OK:
                 self._ended(self._failure(inner, code))
                 return
-        if self._alarm:
-            self._clear_alarm()
+        self._clear_alarm()
         self._first = first
         self._step(Success(inner))
 
