@@ -28,11 +28,12 @@ from seawall.policy.retry import retry
 from seawall.registry import open_registry
 from seawall.registry.base import Registry
 from seawall.telemetry import tracing
-from seawall.telemetry.log import log_event
+from seawall.telemetry.log import guarded, log_event
 from seawall.telemetry.spans import spans
-from seawall.transport.aio import Channel, Route
+from seawall.transport.aio import Channel
 from seawall.transport.discovery import Discovery
 from seawall.transport.idempotency import method_at
+from seawall.transport.methods import Route
 
 REGISTRY_VARIABLE: Final = "SEAWALL_REGISTRY"
 CONFIG_VARIABLE: Final = "SEAWALL_SERVICE_CONFIG"
@@ -58,7 +59,7 @@ def connect(
     Raises ``ConfigError`` for a URL or a config that makes no sense. Does not wait for the
     registry: the first call does, and explains itself if it can't be reached.
     """
-    return Channel(Assembly(registry, service_config, credentials, listener))
+    return Channel(Assembly(registry, service_config, credentials, guarded(listener)))
 
 
 def registry_at(registry: str | Registry | None, listener: Listener) -> Registry:
@@ -66,7 +67,7 @@ def registry_at(registry: str | Registry | None, listener: Listener) -> Registry
     if isinstance(registry, Registry):
         return registry
     url = registry or os.environ.get(REGISTRY_VARIABLE) or DEFAULT_REGISTRY
-    return open_registry(url, listener=listener)
+    return open_registry(url, listener=guarded(listener))
 
 
 class Assembly:

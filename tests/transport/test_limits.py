@@ -46,7 +46,7 @@ def test_a_cancelled_alarm_does_not_ring(monkeypatch):
     def alarm():
         rung.append(1)
 
-    alarms.cancel(alarm, alarms.set(alarm, loop.clock() + 0.3))
+    alarms.cancel(alarms.set(alarm, loop.clock() + 0.3))
     loop.advance(0.32)
     assert rung == []
 
@@ -66,3 +66,22 @@ def test_a_loop_that_was_blocked_gives_a_second_chance(monkeypatch):
     assert rung == []
     loop.advance(LATE + 2 * GRAIN)
     assert rung == [1]
+
+
+def test_a_second_chance_can_still_be_cancelled(monkeypatch):
+    loop, alarms = made(monkeypatch)
+    rung = []
+    alarm = alarms.set(lambda: rung.append(1), loop.clock() + 0.3)
+    loop.advance(2.0)
+    alarms.cancel(alarm)
+    loop.advance(LATE + 2 * GRAIN)
+    assert rung == []
+
+
+def test_one_that_raises_does_not_silence_the_others(monkeypatch, caplog):
+    loop, alarms = made(monkeypatch)
+    rung = []
+    for ring in (lambda: 1 / 0, lambda: rung.append(1), lambda: 1 / 0):
+        alarms.set(ring, loop.clock() + 0.3)
+    loop.advance(0.32)
+    assert rung == [1] and "ZeroDivisionError" in caplog.text

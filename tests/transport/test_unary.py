@@ -330,7 +330,7 @@ async def test_closing_with_a_grace_lets_calls_finish(start, registry):
 async def test_nothing_is_left_behind(start, echo, channel):
     await start()
     await asyncio.gather(*(echo.Say(REQUEST) for _ in range(20)))
-    assert not channel._active
+    assert not channel.active
     gc.collect()
     tasks = {t for t in asyncio.all_tasks() if "_invoke" in repr(t)}
     assert not tasks

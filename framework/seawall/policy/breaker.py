@@ -105,6 +105,8 @@ class Breaker:
 
     def succeeded(self) -> None:
         """The endpoint answered a call."""
+        if self.state is State.OPEN:
+            return  # an older call's answer; a probe will tell
         self.failures = 0
         if self.state is State.HALF_OPEN:
             self._openings = 0

@@ -21,8 +21,10 @@ from seawall.policy.retry import NEVER, RetryPolicy
 BALANCERS: Final = ("least_loaded", "round_robin")
 """What ``loadBalancingConfig`` may name. The first of these is the default."""
 
-_READ_BY_GRPC_ONLY: Final = ("healthCheckConfig", "connectionScaling")
-_SIZES: Final = ("maxRequestMessageBytes", "maxResponseMessageBytes")
+_NOT_YET: Final = ("healthCheckConfig", "connectionScaling")
+_NOT_YET_OF_METHODS: Final = ("hedgingPolicy", "maxRequestMessageBytes", "maxResponseMessageBytes")
+"""gRPC's fields that are refused, as ignoring them would be to promise what isn't done."""
+
 _MAX_ATTEMPTS: Final = 5  # gRFC A6: more is read as 5
 
 
@@ -97,7 +99,7 @@ def load_service_config(source: str | Path | Mapping[str, Any] | None) -> Servic
             raise ConfigError("", f"{origin} is not UTF-8 text") from None
     try:
         document = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError("", f"{origin} is not JSON: {error}") from None
     if not isinstance(document, dict):
         raise ConfigError("", f"{origin} must be a JSON object, not {type(document).__name__}")
@@ -107,9 +109,8 @@ def load_service_config(source: str | Path | Mapping[str, Any] | None) -> Servic
 def parse_service_config(document: Mapping[str, Any]) -> ServiceConfig:
     """Validate a document. Raises ``ConfigError`` with the path of the first bad field."""
     top = Fields(document, "")
-    top.only(
-        "loadBalancingConfig", "methodConfig", "retryThrottling", "seawall", *_READ_BY_GRPC_ONLY
-    )
+    top.only("loadBalancingConfig", "methodConfig", "retryThrottling", "seawall", *_NOT_YET)
+    top.refuse(*_NOT_YET)
     own = top.child("seawall")
     if own is not None:
         own.only("retryBudget", "breaker")
@@ -196,11 +197,8 @@ def _name(fields: Fields) -> tuple[str, str]:
 
 
 def _method(fields: Fields) -> MethodPolicy:
-    fields.only(
-        "name", "timeout", "waitForReady", "retryPolicy", "hedgingPolicy", "seawall", *_SIZES
-    )
-    if fields.has("hedgingPolicy"):
-        raise fields.wrong("is not supported by this version of seawall", "hedgingPolicy")
+    fields.only("name", "timeout", "waitForReady", "retryPolicy", "seawall", *_NOT_YET_OF_METHODS)
+    fields.refuse(*_NOT_YET_OF_METHODS)
     own = fields.child("seawall") or Fields({}, "")
     own.only("idempotent", "retries", "retryNonIdempotent")
     retry = _retry(fields.child("retryPolicy"), own.flag("retryNonIdempotent") or False)
@@ -223,7 +221,7 @@ def _retry(fields: Fields | None, non_idempotent: bool) -> RetryPolicy:
         max_attempts=min(fields.integer("maxAttempts", least=2), _MAX_ATTEMPTS),
         initial_backoff=fields.duration("initialBackoff", required=True),
         max_backoff=fields.duration("maxBackoff", required=True),
-        multiplier=fields.number("backoffMultiplier", above=0, required=True),
+        multiplier=fields.number("backoffMultiplier", above=0, most=1000, required=True),
         codes=fields.codes("retryableStatusCodes"),
         attempt_timeout=fields.duration("perAttemptRecvTimeout", None),
         non_idempotent=non_idempotent,

@@ -14,6 +14,9 @@ DEFAULT_TIMEOUT = 5.0
 MARGIN = 0.005
 """Seconds of the inbound deadline kept back, so that the caller is answered before it gives up."""
 
+FOR_EVER = 1e8
+"""Seconds (three years); gRPC can't count much farther."""
+
 
 def deadline_of(
     now: float,
@@ -28,6 +31,10 @@ def deadline_of(
     The least of: the caller's ``timeout``, the policy's, and the deadline of the request that is
     being served (``inbound``) less a margin. Without any of them 5 s, for streams none.
     """
+    if timeout is not None and not timeout < FOR_EVER:
+        if timeout != timeout:
+            raise ValueError("timeout is not a number")
+        timeout = FOR_EVER
     limit = timeout if configured is None else configured
     if timeout is not None and configured is not None:
         limit = min(timeout, configured)

@@ -31,9 +31,6 @@ class Fields:
     def names(self) -> list[str]:
         return list(self._values)
 
-    def has(self, name: str) -> bool:
-        return self._values.get(name) is not None
-
     def wrong(self, problem: str, name: str = "") -> ConfigError:
         """The error to raise about this object, or about its field ``name``."""
         return ConfigError(self._at(name), problem)
@@ -42,9 +39,15 @@ class Fields:
         """Refuse fields of any other name."""
         for name in self._values:
             if name not in known:
-                near = difflib.get_close_matches(name, known, 1)
+                near = difflib.get_close_matches(str(name), known, 1)
                 hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
                 raise self.wrong(f"is not a field that seawall knows; {hint}", str(name))
+
+    def refuse(self, *unsupported: str) -> None:
+        """Refuse fields that are gRPC's and that this version does not act on."""
+        for name in unsupported:
+            if self._values.get(name) is not None:
+                raise self.wrong("is not supported by this version of seawall", name)
 
     def child(self, name: str) -> Fields | None:
         value = self._values.get(name)
@@ -94,7 +97,7 @@ class Fields:
             return default
         if isinstance(value, bool) or not isinstance(value, int | float):
             self._expected(name, "a number", value)
-        if not math.isfinite(value) or value <= above or value < least or value > most:
+        if not abs(value) < 1e300 or value <= above or value < least or value > most:
             bounds = [
                 *([f"above {above:g}"] if above > -math.inf else []),
                 *([f"at least {least:g}"] if least > -math.inf else []),

@@ -15,7 +15,9 @@ class Group:
     immutable snapshot, replaced when it changes, so that a pick iterates over it freely.
     """
 
-    __slots__ = ("_endpoints", "_make", "problem", "ready", "resolved", "service", "tripped")
+    __slots__ = (
+        "_endpoints", "_make", "_problem", "ask", "ready", "resolved", "service", "tripped",
+    )  # fmt: skip
 
     def __init__(self, service: str, make: Callable[[Instance], Endpoint]) -> None:
         self.service = service
@@ -25,10 +27,20 @@ class Group:
         """Those whose connection is up."""
         self.resolved = False
         """Whether the registry has given a list yet, be it empty."""
-        self.problem: str | None = None
-        """Why there may be no list, in words."""
+        self.ask: Callable[[], str | None] = lambda: None
+        """Asks the registry what is wrong with it now."""
+        self._problem: str | None = None
         self.tripped = 0
         """How many breakers are not closed: 0 saves every pick a look at each of them."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why there may be no list, in words."""
+        return self._problem or self.ask()
+
+    @problem.setter
+    def problem(self, words: str | None) -> None:
+        self._problem = words
 
     @property
     def endpoints(self) -> list[Endpoint]:

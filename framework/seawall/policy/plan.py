@@ -94,7 +94,10 @@ def stack(layers: Iterable[Layer], innermost: Handler) -> Handler:
 
 
 def send(call: Call) -> Plan:
-    """The innermost handler: send the call where the balancer decided."""
+    """The innermost handler: send the call where the balancer decided.
+
+    The balance layer yields the effect itself if nothing else stands between.
+    """
     endpoint = call.endpoint
     assert endpoint is not None, "the balance layer stands above send and sets the endpoint"
     outcome: Outcome = yield Send(call, endpoint)

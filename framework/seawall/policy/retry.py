@@ -17,6 +17,9 @@ UNSENT_RETRIES = 3
 """Attempts that never left the client are made again at once, at most this often, and are counted
 neither as attempts nor against the budget (gRFC A6 calls it a transparent retry)."""
 
+MOST_PAUSE = 60.0
+"""Seconds; a server that asks for more with its pushback is taken to mean: don't."""
+
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
@@ -87,6 +90,9 @@ class _Retrier:
                 call.note(f"not retried: {call.attempt} attempts were made, the most allowed")
             return None
         delay = self._pause(failure, backoffs)
+        if delay > MOST_PAUSE:
+            call.note(f"not retried: the server asked to wait {delay:g} s, over {MOST_PAUSE:g} s")
+            return None
         if call.deadline is not None and self._clock() + delay >= call.deadline:
             call.note(f"not retried: the deadline would pass during the wait of {delay:.3f} s")
             return None

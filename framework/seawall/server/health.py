@@ -34,6 +34,10 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc]
         self.statuses = dict.fromkeys(self.statuses, status)
         await self.apply()
 
+    async def enter_graceful_shutdown(self) -> None:
+        self.statuses = dict.fromkeys(self.statuses, NOT_SERVING)
+        await super().enter_graceful_shutdown()
+
     async def List(self, request: Any, context: Any) -> Any:
         if len(self.statuses) > MOST_LISTED:
             await context.abort(

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import inspect
 import logging
+import re
 import socket
 import uuid
 from collections.abc import Sequence
@@ -22,13 +23,14 @@ from grpc_reflection.v1alpha import reflection
 
 from seawall.assembly import connect, registry_at
 from seawall.call import Instance
-from seawall.errors import ServiceError
+from seawall.errors import RegistryError, ServiceError
 from seawall.registry.base import Registration, Registry
 from seawall.server.handlers import Handlers
 from seawall.server.health import SERVING, Health
 from seawall.server.service import Service, client
 from seawall.server.servicers import Recorder, find_adders
 from seawall.server.settings import Settings
+from seawall.telemetry.log import guarded
 from seawall.telemetry.server_spans import ServerSpans
 from seawall.telemetry.spans import spans
 from seawall.transport.aio import Channel
@@ -43,10 +45,14 @@ class Server:
 
     def __init__(self, services: Sequence[Service], settings: Settings) -> None:
         self._services = list(services)
-        self._settings = settings.resolved()
+        self._settings = settings = settings.resolved()
+        self._listener = guarded(settings.listener)
         self._adders = [(service, find_adders(type(service))) for service in self._services]
         self._closing = contextlib.AsyncExitStack()
+        self._starting: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
+        self.ended = False
+        """Whether it has been stopped, or has failed to start."""
         self._registration: Registration | None = None
         self._grpc: Any = None
         self._answering = False
@@ -59,26 +65,30 @@ class Server:
         self.address = ""
 
     async def start(self) -> None:
-        """See the module. If it fails, what had been started is stopped."""
+        """See the module. If it fails, or is cancelled, what had been started is stopped."""
+        self._starting = asyncio.create_task(self._start())
         try:
-            await self._start()
+            await self._starting
         except BaseException:
-            await asyncio.shield(self._closing.aclose())
+            await self.stop()
             raise
 
     async def stop(self) -> None:
-        """Leave in good order. Called again, it waits for the same end."""
+        """Leave in good order; a start that is under way is given up first.
+
+        Called again, it waits for the same end.
+        """
         if self._stopping is None:
             self._stopping = asyncio.create_task(self._stop())
         await asyncio.shield(self._stopping)
 
     async def _start(self) -> None:
         settings = self._settings
-        registry = registry_at(settings.registry, settings.listener)
+        registry = registry_at(settings.registry, self._listener)
         if not isinstance(settings.registry, Registry):
             self._closing.push_async_callback(registry.close)
         self.channel = connect(
-            registry, service_config=settings.service_config, listener=settings.listener
+            registry, service_config=settings.service_config, listener=self._listener
         )
         self._closing.push_async_callback(self.channel.close)
         self._build()
@@ -95,9 +105,20 @@ class Server:
         await self._grpc.start()
         self._answering = True
         await self.health.set_all(SERVING)
-        self._registration = await registry.register(self._instances())
+        self._registration = await self._register(registry)
         self._closing.push_async_callback(self._registration.close)
         _log.info("serving %s at %s", ", ".join(self.names), self.address)
+
+    async def _register(self, registry: Registry) -> Registration:
+        """Register; given up half-way, what was announced meanwhile is taken back."""
+        registering = asyncio.ensure_future(registry.register(self._instances()))
+        try:
+            return await asyncio.shield(registering)
+        except asyncio.CancelledError:
+            registering.cancel()
+            with contextlib.suppress(asyncio.CancelledError, RegistryError):
+                await (await registering).close()
+            raise
 
     def _build(self) -> None:
         self._grpc = aio.server(options=[*SERVER_OPTIONS, ("grpc.so_reuseport", 0)])
@@ -133,10 +154,8 @@ class Server:
         Two services that need each other would wait for ever otherwise, and a dependency with a
         fallback need not be there. What this process serves itself comes when it is ready.
         """
-        for service in self._services:
-            for name, value in inspect.getmembers_static(type(service)):
-                if isinstance(value, client):
-                    getattr(service, name)  # makes the stub, which begins the search
+        for service, name in self._clients():
+            getattr(service, name)  # makes the stub, which begins the search
         needed = [d for d in self.channel.discoveries if d.service not in self.names]
         searches = [asyncio.create_task(discovery.connected()) for discovery in needed]
         try:
@@ -152,6 +171,15 @@ class Server:
                 self._settings.dependency_timeout,
             )
 
+    def _clients(self) -> list[tuple[Service, str]]:
+        """The ``client(...)`` declarations of the services."""
+        return [
+            (service, name)
+            for service in self._services
+            for name, value in inspect.getmembers_static(type(service))
+            if isinstance(value, client)
+        ]
+
     def _instances(self) -> list[Instance]:
         identity = self._settings.instance_id or (
             f"{socket.gethostname()}-{self.port}-{uuid.uuid4().hex[:8]}"
@@ -160,11 +188,22 @@ class Server:
         return [Instance(name, identity, self.address, facts) for name in self.names]
 
     async def _stop(self) -> None:
+        if self._starting is not None and not self._starting.done():
+            self._starting.cancel()
+            await asyncio.wait((self._starting,))
+        try:
+            await self._drain()
+        finally:
+            for service, name in self._clients():
+                vars(service).pop(name, None)  # its channel is closed
+            self.ended = True
+
+    async def _drain(self) -> None:
         settings = self._settings
-        _log.info("stopping %s at %s", ", ".join(self.names), self.address)
         async with self._closing:
             if self._registration is None:
                 return  # it never came as far as being found
+            _log.info("stopping %s at %s", ", ".join(self.names), self.address)
             await self.health.enter_graceful_shutdown()
             await self._registration.close()
             # Clients hear of it within 0.1 s; until they have, they are still answered.
@@ -183,7 +222,9 @@ def _host(advertise: str | None, routed: str | None) -> str:
 def _address(advertise: str | None, routed: str | None, host: str, port: int) -> str:
     """What clients are told to dial."""
     if advertise:
-        if advertise.startswith("unix:") or advertise.rpartition(":")[2].isdigit():
+        if advertise.count(":") > 1 and not advertise.startswith(("[", "unix")):
+            return f"[{advertise}]:{port}"  # IPv6
+        if advertise.startswith("unix:") or re.search(r":\d+$", advertise):
             return advertise
         return f"{advertise}:{port}"
     shown = host if host not in ("::", "0.0.0.0") else routed or "127.0.0.1"

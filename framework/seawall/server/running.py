@@ -53,11 +53,9 @@ async def _serve(classes: Sequence[type[Service]], settings: dict[str, Any]) -> 
     starting = asyncio.create_task(server.start())
     stop = asyncio.create_task(asked.wait())
     await asyncio.wait((starting, stop), return_when=asyncio.FIRST_COMPLETED)
-    if not starting.done():
-        starting.cancel()
-        await asyncio.wait((starting,))
-    else:
+    if starting.done():
         starting.result()
         await stop
     stop.cancel()
     await server.stop()
+    await asyncio.wait((starting,))

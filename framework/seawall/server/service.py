@@ -83,15 +83,19 @@ class Service:
     async def start(self) -> None:
         """Serve, and be found: returns when the registry has it.
 
-        Raises ``ServiceError`` (no servicer, port taken), ``ConfigError``, ``RegistryError``.
+        It may be started again when it has been stopped. Raises ``ServiceError`` (no servicer,
+        port taken, started already), ``ConfigError``, ``RegistryError``.
         """
         from seawall.server.lifecycle import Server
 
-        server = Server([self], self._settings)
-        await server.start()
+        if self._server is not None and not self._server.ended:
+            raise ServiceError(f"this {type(self).__name__} is started already")
+        self._server = Server([self], self._settings)
+        await self._server.start()
 
     async def stop(self) -> None:
-        """Leave in good order: see ``seawall.server.lifecycle``. Nothing if it isn't started."""
+        """Leave in good order: see ``seawall.server.lifecycle``. Nothing if it isn't started; a
+        start that is under way is given up."""
         if self._server is not None:
             await self._server.stop()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -61,8 +62,8 @@ class Settings:
             raise ConfigError("port", f"must be between 0 and 65535, not {port}")
         grace = _number("SEAWALL_GRACE", self.grace, GRACE)
         settle = SETTLE if self.settle is None else self.settle
-        if grace < 0 or settle < 0:
-            raise ConfigError("grace", "grace and settle are seconds and can't be negative")
+        if not (0 <= grace < math.inf and 0 <= settle < math.inf):
+            raise ConfigError("grace", "grace and settle are seconds: numbers from 0 on")
         changed = {
             "host": self.host or os.environ.get("SEAWALL_HOST"),
             "port": int(port),

@@ -5,7 +5,7 @@ Imported only where the SDK's tracer is in use, as the SDK is slow to import.
 
 from __future__ import annotations
 
-import re
+import logging
 import time
 from collections.abc import Mapping
 from random import getrandbits
@@ -15,16 +15,16 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.sdk.trace.sampling import Decision, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import Decision, ParentBased, TraceIdRatioBased
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, TraceFlags
 
 from seawall.telemetry.spans import SCOPE, Headers, Spans
 
+_log = logging.getLogger("seawall.telemetry")
 _UNSET: Final = Status()
 _DROPPED: Final = TraceFlags(TraceFlags.DEFAULT)
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
-_BY_RATIO: Final = re.compile(r"(?:ParentBased\{root:)?TraceIdRatioBased\{([0-9.e+-]+)\}")
 
 
 class LightSpan(ReadableSpan, trace.Span):
@@ -41,23 +41,31 @@ class LightSpan(ReadableSpan, trace.Span):
     def is_recording(self) -> bool:
         return self._end_time is None
 
+    # Whatever comes after the end is ignored, as in the SDK: the exporter has it then.
+
     def set_attribute(self, key: str, value: Any) -> None:
-        self._attributes[key] = value  # type: ignore[index]
+        if self._end_time is None:
+            self._attributes[key] = value  # type: ignore[index]
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
-        self._attributes.update(attributes)  # type: ignore[union-attr]
+        if self._end_time is None:
+            self._attributes.update(attributes)  # type: ignore[union-attr]
 
     def set_status(self, status: Any, description: str | None = None) -> None:
-        self._status = status if isinstance(status, Status) else Status(status, description)
+        if self._end_time is None:
+            self._status = status if isinstance(status, Status) else Status(status, description)
 
     def update_name(self, name: str) -> None:
-        self._name = name
+        if self._end_time is None:
+            self._name = name
 
     def add_event(self, name: str, attributes: Any = None, timestamp: int | None = None) -> None:
-        self._events = (*self._events, Event(name, attributes, timestamp))
+        if self._end_time is None:
+            self._events = (*self._events, Event(name, attributes, timestamp))
 
     def add_link(self, context: SpanContext, attributes: Any = None) -> None:
-        self._links = (*self._links, trace.Link(context, attributes))
+        if self._end_time is None:
+            self._links = (*self._links, trace.Link(context, attributes))
 
     def record_exception(
         self,
@@ -76,13 +84,16 @@ class LightSpan(ReadableSpan, trace.Span):
     def end(self, end_time: int | None = None) -> None:
         if self._end_time is None:
             self._end_time = end_time or time.time_ns()
-            self._processor.on_end(self)
+            try:
+                self._processor.on_end(self)
+            except Exception:  # tracing must not break what it traces
+                _log.exception("a span processor failed")
 
 
 def _root_bound(sampler: Any) -> int | None:
     """The bound of a sampler that draws roots by ratio and nothing else; None for any other."""
-    found = _BY_RATIO.match(sampler.get_description())
-    return TraceIdRatioBased.get_bound_for_rate(float(found[1])) if found else None
+    root = getattr(sampler, "_root", None) if type(sampler) is ParentBased else sampler
+    return root.bound if type(root) is TraceIdRatioBased else None
 
 
 class LightSpans(Spans):

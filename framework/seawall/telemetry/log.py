@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import fields
 
-from seawall.events import Event
+from seawall.events import Event, Listener
 
 _log = logging.getLogger("seawall")
 
@@ -16,6 +16,19 @@ def log_event(event: Event) -> None:
     if _log.isEnabledFor(level):
         facts = " ".join(f"{f.name}={_plain(getattr(event, f.name))}" for f in fields(event))
         _log.log(level, "%s %s", type(event).__name__, facts)
+
+
+def guarded(listener: Listener) -> Listener:
+    """The same listener, except that what it raises is logged: telling must not break what it
+    tells of."""
+
+    def listen(event: Event) -> None:
+        try:
+            listener(event)
+        except Exception:
+            _log.exception("a listener failed at %r", event)
+
+    return listen
 
 
 def _plain(value: object) -> str:

@@ -3,40 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import weakref
-from collections.abc import AsyncIterable, Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Iterable
+from typing import Any, Protocol, TypeVar
 
-import grpc
 from grpc import ChannelConnectivity, aio
 
-from seawall.call import Call, Method
-from seawall.context import current_options, inbound
-from seawall.policy.config import MethodPolicy
-from seawall.policy.deadline import deadline_of
-from seawall.policy.plan import Handler
 from seawall.transport.discovery import Discovery
-from seawall.transport.driver import Driver
 from seawall.transport.limits import Limits
-from seawall.transport.requests import RequestStream
-from seawall.transport.streams import StreamStreamCall, UnaryStreamCall
-from seawall.transport.translate import MetadataLike, checked_metadata
-from seawall.transport.unary import StreamUnaryCall, UnaryUnaryCall
+from seawall.transport.methods import (
+    Bound,
+    Deserializer,
+    Route,
+    Serializer,
+    StreamStream,
+    StreamUnary,
+    UnaryStream,
+    UnaryUnary,
+)
+from seawall.transport.rpc import Rpc
 
-Serializer = Callable[[Any], bytes]
-Deserializer = Callable[[bytes], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """How calls of one method are handled."""
-
-    method: Method
-    policy: MethodPolicy
-    handler: Handler
-    discovery: Discovery
+AnyBound = TypeVar("AnyBound", bound=Bound)
 
 
 class Router(Protocol):
@@ -58,11 +45,15 @@ class Channel(aio.Channel):
     """
 
     def __init__(self, router: Router) -> None:
-        self._router = router
-        self._active: set[Driver] = set()
-        self._streams: weakref.WeakSet[Driver] = weakref.WeakSet()
+        self.router = router
+        self.active: set[Rpc] = set()
+        """Unary calls under way."""
+        self.streams: weakref.WeakSet[Rpc] = weakref.WeakSet()
+        """Streaming calls; weakly, so that one that was dropped half read can be collected."""
+        self.closed = False
+        self._closing: asyncio.Task[None] | None = None
         self._limits: Limits | None = None
-        self._closed = False
+        self._methods: dict[Any, Bound] = {}
 
     async def __aenter__(self) -> Channel:
         return self
@@ -73,15 +64,18 @@ class Channel(aio.Channel):
     @property
     def discoveries(self) -> list[Discovery]:
         """What is watched: a service for each that has a stub on this channel."""
-        return list(self._router.discoveries)
+        return list(self.router.discoveries)
 
     async def close(self, grace: float | None = None) -> None:
         """Take no more calls, give those under way ``grace`` seconds (None = none), then cancel
-        them and close every connection."""
-        if self._closed:
-            return
-        self._closed = True
-        under_way = [*self._active, *self._streams]
+        them and close every connection. Called again, it waits for the same end."""
+        if self._closing is None:
+            self.closed = True
+            self._closing = asyncio.create_task(self._close(grace))
+        await asyncio.shield(self._closing)
+
+    async def _close(self, grace: float | None) -> None:
+        under_way = [*self.active, *self.streams]
         if grace and under_way:
             endings = [asyncio.ensure_future(call._ending()) for call in under_way]
             await asyncio.wait(endings, timeout=grace)
@@ -89,21 +83,13 @@ class Channel(aio.Channel):
                 ending.cancel()
         for call in under_way:
             call.cancel()
-        await self._router.close()
-
-    def _limits_on(self, loop: asyncio.AbstractEventLoop) -> Limits:
-        if self._limits is None:
-            self._limits = Limits(loop)
-        return self._limits
+        await self.router.close()
 
     def get_state(self, try_to_connect: bool = False) -> ChannelConnectivity:
         """READY if every service that is used has a connected instance."""
-        if self._closed:
+        if self.closed:
             return ChannelConnectivity.SHUTDOWN
-        groups = []
-        for discovery in self._router.discoveries:
-            discovery.start()
-            groups.append(discovery.group)
+        groups = [discovery.group for discovery in self.router.discoveries]
         if all(group.ready for group in groups):
             return ChannelConnectivity.READY
         if any(g.resolved and all(e.settled for e in g.endpoints) for g in groups if not g.ready):
@@ -113,6 +99,8 @@ class Channel(aio.Channel):
     async def wait_for_state_change(self, last_observed_state: ChannelConnectivity) -> None:
         """Return when ``get_state`` would say something else."""
         while self.get_state() is last_observed_state:
+            if not self.discoveries:
+                raise aio.UsageError("the channel has no stub yet, so nothing it could watch")
             changes = [asyncio.ensure_future(d.change()) for d in self.discoveries]
             try:
                 await asyncio.wait(changes, return_when=asyncio.FIRST_COMPLETED)
@@ -122,9 +110,15 @@ class Channel(aio.Channel):
 
     async def channel_ready(self) -> None:
         """Return when every service that has a stub on this channel has a connected instance."""
-        for discovery in self.discoveries:
-            discovery.start()
-            await discovery.connected()
+        while (state := self.get_state()) is not ChannelConnectivity.READY:
+            if state is ChannelConnectivity.SHUTDOWN:
+                raise aio.UsageError("the channel is closed")
+            await self.wait_for_state_change(state)
+
+    def limits_on(self, loop: asyncio.AbstractEventLoop) -> Limits:
+        if self._limits is None:
+            self._limits = Limits(loop)
+        return self._limits
 
     def unary_unary(
         self,
@@ -133,8 +127,8 @@ class Channel(aio.Channel):
         response_deserializer: Deserializer | None = None,
         _registered_method: bool | None = False,
     ) -> UnaryUnary:
-        return UnaryUnary(
-            self, method, request_serializer, response_deserializer, _registered_method
+        return self._method(
+            UnaryUnary, method, request_serializer, response_deserializer, _registered_method
         )
 
     def unary_stream(
@@ -144,8 +138,8 @@ class Channel(aio.Channel):
         response_deserializer: Deserializer | None = None,
         _registered_method: bool | None = False,
     ) -> UnaryStream:
-        return UnaryStream(
-            self, method, request_serializer, response_deserializer, _registered_method
+        return self._method(
+            UnaryStream, method, request_serializer, response_deserializer, _registered_method
         )
 
     def stream_unary(
@@ -155,8 +149,8 @@ class Channel(aio.Channel):
         response_deserializer: Deserializer | None = None,
         _registered_method: bool | None = False,
     ) -> StreamUnary:
-        return StreamUnary(
-            self, method, request_serializer, response_deserializer, _registered_method
+        return self._method(
+            StreamUnary, method, request_serializer, response_deserializer, _registered_method
         )
 
     def stream_stream(
@@ -166,169 +160,19 @@ class Channel(aio.Channel):
         response_deserializer: Deserializer | None = None,
         _registered_method: bool | None = False,
     ) -> StreamStream:
-        return StreamStream(
-            self, method, request_serializer, response_deserializer, _registered_method
+        return self._method(
+            StreamStream, method, request_serializer, response_deserializer, _registered_method
         )
 
-
-_NO_ARGUMENTS: dict[str, Any] = {}
-
-
-class _Bound:
-    """A method of the channel: what all four arities share."""
-
-    request_streaming = False
-    response_streaming = False
-    arity = ""
-
-    def __init__(
-        self,
-        channel: Channel,
-        path: str,
-        serializer: Serializer | None,
-        deserializer: Deserializer | None,
-        registered: bool | None,
-    ) -> None:
-        self._channel = channel
-        self._serialize = serializer or _as_it_is
-        self._deserializer = deserializer
-        self._registered = registered
-        self._path = path
-        self.loop = asyncio.get_running_loop()
-        self.limits = channel._limits_on(self.loop)
-        self.active = channel._active
-        self._route = channel._router.route(
-            path,
-            request_streaming=self.request_streaming,
-            response_streaming=self.response_streaming,
-        )
-        self._route.discovery.start()
-
-    def bind(self, channel: aio.Channel) -> Callable[..., Any]:
-        """This method on one instance's own channel; requests come serialized."""
-        make: Callable[..., Any] = getattr(channel, self.arity)
-        bound: Callable[..., Any] = make(
-            self._path,
-            response_deserializer=self._deserializer,
-            _registered_method=self._registered,
-        )
-        return bound
-
-    def _facts(
-        self,
-        timeout: float | None,
-        metadata: MetadataLike | None,
-        wait_for_ready: bool | None,
-        credentials: grpc.CallCredentials | None,
-        compression: grpc.Compression | None,
-    ) -> tuple[Any, ...]:
-        """What a driver needs: itself bound, the call, its plan, and what goes to gRPC."""
-        if self._channel._closed:
+    def _method(self, kind: type[AnyBound], path: str, *facts: Any) -> AnyBound:
+        """One object for a method, however many stubs are made: connections keep it."""
+        if self.closed:
             raise aio.UsageError("the channel is closed")
-        route = self._route
-        method, policy = route.method, route.policy
-        now = time.monotonic()
-        served = inbound.get()
-        deadline = deadline_of(
-            now,
-            timeout,
-            policy.timeout,
-            None if served is None else served.deadline,
-            streaming=method.streaming,
-        )
-        call = Call(method, now, deadline)
-        call.options = current_options.get()
-        if wait_for_ready is None:
-            wait_for_ready = policy.wait_for_ready
-        call.wait_for_ready = bool(wait_for_ready)
-        arguments = _NO_ARGUMENTS
-        if credentials is not None or compression is not None:
-            arguments = {"credentials": credentials, "compression": compression}
-        items = checked_metadata(metadata) if metadata else ()
-        return self, call, route.handler(call), route.discovery, arguments, items
-
-
-def _as_it_is(message: Any) -> bytes:
-    return bytes(message)
-
-
-class UnaryUnary(_Bound, aio.UnaryUnaryMultiCallable[Any, Any]):
-    arity = "unary_unary"
-
-    def __call__(
-        self,
-        request: Any,
-        *,
-        timeout: float | None = None,
-        metadata: MetadataLike | None = None,
-        credentials: grpc.CallCredentials | None = None,
-        wait_for_ready: bool | None = None,
-        compression: grpc.Compression | None = None,
-    ) -> UnaryUnaryCall:
-        facts = self._facts(timeout, metadata, wait_for_ready, credentials, compression)
-        driver = UnaryUnaryCall(self._serialize(request), *facts)
-        self.active.add(driver)
-        driver._step(None)
-        return driver
-
-
-class StreamUnary(_Bound, aio.StreamUnaryMultiCallable[Any, Any]):
-    arity = "stream_unary"
-    request_streaming = True
-
-    def __call__(
-        self,
-        request_iterator: AsyncIterable[Any] | Iterable[Any] | None = None,
-        timeout: float | None = None,
-        metadata: MetadataLike | None = None,
-        credentials: grpc.CallCredentials | None = None,
-        wait_for_ready: bool | None = None,
-        compression: grpc.Compression | None = None,
-    ) -> StreamUnaryCall:
-        facts = self._facts(timeout, metadata, wait_for_ready, credentials, compression)
-        driver = StreamUnaryCall(RequestStream(self._serialize, request_iterator), *facts)
-        self.active.add(driver)
-        driver._step(None)
-        return driver
-
-
-class UnaryStream(_Bound, aio.UnaryStreamMultiCallable[Any, Any]):
-    arity = "unary_stream"
-    response_streaming = True
-
-    def __call__(
-        self,
-        request: Any,
-        *,
-        timeout: float | None = None,
-        metadata: MetadataLike | None = None,
-        credentials: grpc.CallCredentials | None = None,
-        wait_for_ready: bool | None = None,
-        compression: grpc.Compression | None = None,
-    ) -> UnaryStreamCall:
-        facts = self._facts(timeout, metadata, wait_for_ready, credentials, compression)
-        driver = UnaryStreamCall(self._serialize(request), *facts)
-        self._channel._streams.add(driver)
-        driver._step(None)
-        return driver
-
-
-class StreamStream(_Bound, aio.StreamStreamMultiCallable[Any, Any]):
-    arity = "stream_stream"
-    request_streaming = True
-    response_streaming = True
-
-    def __call__(
-        self,
-        request_iterator: AsyncIterable[Any] | Iterable[Any] | None = None,
-        timeout: float | None = None,
-        metadata: MetadataLike | None = None,
-        credentials: grpc.CallCredentials | None = None,
-        wait_for_ready: bool | None = None,
-        compression: grpc.Compression | None = None,
-    ) -> StreamStreamCall:
-        facts = self._facts(timeout, metadata, wait_for_ready, credentials, compression)
-        driver = StreamStreamCall(RequestStream(self._serialize, request_iterator), *facts)
-        self._channel._streams.add(driver)
-        driver._step(None)
-        return driver
+        key = (kind, path, *facts)
+        try:
+            known = self._methods.get(key)
+        except TypeError:  # a serializer that can't be hashed
+            return kind(self, path, *facts)
+        if not isinstance(known, kind):
+            known = self._methods[key] = kind(self, path, *facts)
+        return known

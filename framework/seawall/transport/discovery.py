@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable
 
 import grpc
@@ -14,6 +15,8 @@ from seawall.events import EndpointConnected, EndpointLost, InstancesChanged, Li
 from seawall.policy.group import Group
 from seawall.registry.base import Registry
 from seawall.transport.connection import RETIRE_GRACE, Connection
+
+_log = logging.getLogger("seawall.transport")
 
 RETRY_WATCH = 5.0
 """Seconds until a watch that the registry refused is asked for again."""
@@ -38,6 +41,7 @@ class Discovery:
         self._credentials = credentials
         self._task: asyncio.Task[None] | None = None
         self._retiring: set[asyncio.Task[None]] = set()
+        self.group.ask = lambda: registry.problem
         self._waiting: dict[object, Callable[[], None]] = {}
 
     def start(self) -> None:
@@ -50,8 +54,8 @@ class Discovery:
         self._waiting[key] = wake
 
     def unwait(self, key: object) -> None:
+        """Don't call what ``wait`` was given for ``key``, if it hasn't been."""
         self._waiting.pop(key, None)
-        self._note_problem()
 
     async def change(self) -> None:
         """Return at the next change of what is known or connected."""
@@ -73,8 +77,10 @@ class Discovery:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(*(e.transport.close() for e in self.group.endpoints))
+        closings = (endpoint.transport.close() for endpoint in self.group.endpoints)
+        await asyncio.gather(*closings, return_exceptions=True)
         self.group.replace(())
+        self._wake()
 
     async def _watch(self) -> None:
         while True:
@@ -83,10 +89,13 @@ class Discovery:
                     async for instances in lists:
                         self.group.problem = None
                         self._take(instances)
-                return
+                return  # it ends when the registry is closed
             except RegistryError as error:
                 self.group.problem = str(error)
-                self._wake()
+            except Exception as error:  # a registry of the user's own, or a mistake in ours
+                _log.exception("the watch of %s failed; it is tried again", self.service)
+                self.group.problem = f"its watch failed: {error!r}"
+            self._wake()
             await asyncio.sleep(RETRY_WATCH)
 
     def _take(self, instances: tuple[Instance, ...]) -> None:
@@ -133,12 +142,7 @@ class Discovery:
         if changed or newly_settled:
             self._wake()
 
-    def _note_problem(self) -> None:
-        if not self.group.resolved and self.group.problem is None:
-            self.group.problem = self._registry.problem
-
     def _wake(self) -> None:
-        self._note_problem()
         waiting, self._waiting = self._waiting, {}
         for wake in waiting.values():
             wake()

@@ -10,19 +10,19 @@ import asyncio
 import inspect
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any
 
-from grpc import StatusCode, aio
+from grpc import StatusCode
 from grpc.aio import Metadata
 
 from seawall.call import Attempt, Call, Endpoint, Failure, Outcome, Success
 from seawall.policy.plan import Await, LateAnswer, Linger, Plan, Run, Send, Sleep
 from seawall.transport.discovery import Discovery
+from seawall.transport.limits import Alarm
 from seawall.transport.translate import (
     NO_METADATA,
-    CallError,
     FlatMetadata,
-    error_of,
     failure_of,
     resolved,
     whole_grains,
@@ -31,9 +31,11 @@ from seawall.transport.translate import (
 CANCELLED = Failure(StatusCode.CANCELLED, "Locally cancelled by application!")
 OUTRUN = Failure(StatusCode.DEADLINE_EXCEEDED, "no answer before the call was over", limit=True)
 
+Hooks = list[Callable[[Outcome], None]]
+
 
 class Driver:
-    """One call under way: its plan, the attempt in hand, and what the caller asks of it.
+    """One call under way: its plan and the attempt in hand.
 
     Subclasses say how an attempt is begun (``_begin``) and what its result is.
     """
@@ -43,13 +45,16 @@ class Driver:
     """The attempt in hand; once the call has succeeded, the one that did."""
     _sent_at = 0.0
     _timer: asyncio.TimerHandle | None = None
-    _alarm = 0
-    _task: asyncio.Task[Any] | None = None
-    _late: dict[Any, tuple[Endpoint | None, list[Callable[[Outcome], None]]]] | None = None
+    _alarm: Alarm | None = None
+    _running: asyncio.Task[Any] | None = None
+    """The user's fallback function at work."""
+    _late: dict[Any, tuple[Endpoint | None, Hooks]] | None = None
     """Attempts left running beside the one in hand: where, and who wants to know their end."""
     _lingering = False
     _outcome: Outcome | None = None
     _waiter: asyncio.Future[None] | None = None
+    _begun: asyncio.Future[None] | None = None
+    """Set by whoever waits for an attempt to be in hand."""
     _callbacks: list[Callable[[Any], None]] | None = None
 
     def __init__(
@@ -68,6 +73,8 @@ class Driver:
         self._arguments = arguments
         self._metadata = metadata
         self._loop = bound.loop
+        # Timers and changes are shared by many calls: each goes on in its own caller's context.
+        self._context = copy_context()
 
     # --- performing effects ---------------------------------------------------------------
 
@@ -81,7 +88,7 @@ class Driver:
         except StopIteration as stop:
             self._settle(stop.value)
             return
-        except Exception as error:  # a policy of the user's own, or a mistake in ours
+        except Exception as error:  # a balancer of the user's own, or a mistake in ours
             self._settle(Failure(StatusCode.INTERNAL, f"a policy failed: {error!r}", error=error))
             return
         if type(effect) is Send:
@@ -94,25 +101,27 @@ class Driver:
         elif type(effect) is Linger:
             self._linger()
         elif type(effect) is Run:
-            self._task = self._loop.create_task(self._run(effect))
+            self._running = self._loop.create_task(self._run(effect))
 
     def _send(self, effect: Send) -> None:
-        call = self._call
+        call, bound = self._call, self._bound
         self._sent_at = now = time.monotonic()
         timeout = None if call.deadline is None else whole_grains(call.deadline - now)
         metadata = self._metadata
         if call.metadata:
             metadata += call.metadata
+        connection = effect.endpoint.transport
         try:
-            connection = effect.endpoint.transport
-            bound = self._bound
             make = connection.callables.get(bound) or connection.bind(bound)
             self._inner = self._begin(
                 make, timeout, FlatMetadata(metadata) if metadata else NO_METADATA
             )
-        except aio.UsageError as error:  # the connection was closed meanwhile
-            self._ended(Failure(StatusCode.UNAVAILABLE, str(error), sent=False, error=error))
+        except Exception as error:  # its connection was closed meanwhile, or gRPC takes offence
+            details = f"the attempt could not be started: {error!r}"
+            self._ended(Failure(StatusCode.UNAVAILABLE, details, sent=False, error=error))
             return
+        if self._begun is not None and not self._begun.done():
+            self._begun.set_result(None)
         if call.limit is not None:
             self._alarm = bound.limits.set(self._limit_passed, now + call.limit)
 
@@ -141,29 +150,35 @@ class Driver:
         """The attempt in hand has failed: keep the record, go on with the plan."""
         self._clear_alarm()
         call = self._call
-        endpoint = call.endpoint
-        duration = time.monotonic() - self._sent_at
         call.record(
             Attempt(
                 len(call.attempts or ()) + 1,
-                endpoint.address if endpoint else "",
+                call.endpoint.address if call.endpoint else "",
                 failure.code,
                 failure.details,
-                duration,
+                time.monotonic() - self._sent_at,
             )
         )
         self._inner = None
         self._step(failure)
 
     def _clear_alarm(self) -> None:
-        if self._alarm:
-            self._bound.limits.cancel(self._limit_passed, self._alarm)
-            self._alarm = 0
+        if self._alarm is not None:
+            self._bound.limits.cancel(self._alarm)
+            self._alarm = None
+
+    # --- attempts that take longer than their share ----------------------------------------
 
     def _limit_passed(self) -> None:
+        self._alarm = None
+        self._context.run(self._give_up)
+
+    def _give_up(self) -> None:
+        """Another attempt may begin; this one ends, or goes on beside it."""
         call, inner = self._call, self._inner
-        self._alarm = 0
-        if inner is None or (call.abandon is not None and not call.abandon()):
+        if self._outcome is not None or inner is None or call.limit is None:
+            return
+        if call.abandon is not None and not call.abandon():
             return
         self._inner = None
         details = f"no answer within the {call.limit:.3f} s that one attempt may take"
@@ -205,34 +220,27 @@ class Driver:
             for hook in hooks:
                 hook(end)
 
-    def _drop_attempt(self) -> None:
-        """Cancel whatever the plan waits for."""
-        inner, self._inner = self._inner, None
-        self._clear_alarm()
-        if self._timer is not None:
-            self._timer.cancel()
-        self._discovery.unwait(self)
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-        if inner is not None:
-            inner.cancel()
+    # --- waiting for endpoints, and for the user's own code -------------------------------
 
     def _changed(self) -> None:
         self._discovery.unwait(self)
         if self._timer is not None:
             self._timer.cancel()
         if self._outcome is None:
-            self._step(None)
+            self._context.run(self._step, None)
 
     async def _run(self, effect: Run) -> None:
         answer: Outcome
         try:
             value = effect.function(*effect.arguments)
             answer = Success(await value if inspect.isawaitable(value) else value)
+        except asyncio.CancelledError as error:
+            if self._running is None:
+                raise  # the call was cancelled, and so we were
+            answer = Failure(StatusCode.CANCELLED, repr(error), error=error)
         except Exception as error:
             answer = Failure(StatusCode.UNKNOWN, repr(error), error=error)
-        self._task = None
+        self._running = None
         self._step(answer)
 
     # --- the end ----------------------------------------------------------------------------
@@ -244,9 +252,9 @@ class Driver:
             self._inner = outcome.value
         if self._late:
             self._drop_late(CANCELLED if outcome is CANCELLED else OUTRUN)
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        for waiter in (self._waiter, self._begun):
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
         self._bound.active.discard(self)
         if self._callbacks:
             for callback in self._callbacks:
@@ -259,88 +267,27 @@ class Driver:
         """Cancel the call, here and at the server. False if it had ended."""
         if self._outcome is not None:
             return False
-        self._outcome = CANCELLED
-        self._drop_attempt()
-        self._plan.close()
         if self._waiter is not None:
             self._waiter.cancel()
-        self._finish(CANCELLED)
+        self._abort(CANCELLED)
         return True
 
-    async def _ending(self) -> Outcome:
-        """Wait for the end without cancelling the call if the waiting is cancelled."""
-        if self._outcome is None:
-            if self._waiter is None:
-                self._waiter = self._loop.create_future()
-            try:
-                await asyncio.shield(self._waiter)
-            except asyncio.CancelledError:
-                if self._outcome is None:
-                    raise
-        assert self._outcome is not None
-        return self._outcome
+    def _abort(self, failure: Failure) -> None:
+        """End the call now, whatever its plan was about to do."""
+        self._outcome = failure
+        self._drop_attempt()
+        self._plan.close()
+        self._finish(failure)
 
-    def _error(self, failure: Failure) -> CallError:
-        return error_of(self._call, failure)
-
-    # --- what a caller can ask: the interface of grpc.aio.Call ------------------------------
-
-    def cancelled(self) -> bool:
-        outcome = self._outcome
-        return outcome is not None and not outcome.ok and outcome.code is StatusCode.CANCELLED
-
-    def done(self) -> bool:
-        return self._outcome is not None
-
-    def time_remaining(self) -> float | None:
-        deadline = self._call.deadline
-        return None if deadline is None else max(0.0, deadline - time.monotonic())
-
-    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
-        if self._outcome is not None:
-            callback(self)
-            return
-        if self._callbacks is None:
-            self._callbacks = []
-        self._callbacks.append(callback)
-
-    async def code(self) -> StatusCode:
-        outcome = await self._ending()
-        return StatusCode.OK if outcome.ok else outcome.code
-
-    async def details(self) -> str:
-        outcome = await self._ending()
-        if outcome.ok:
-            return "" if outcome.fallback else str(await self._inner.details())
-        return outcome.details
-
-    async def trailing_metadata(self) -> Metadata:
-        return await self._metadata_of("trailing_metadata", await self._ending())
-
-    async def initial_metadata(self) -> Metadata:
-        return await self._metadata_of("initial_metadata", await self._ending())
-
-    async def debug_error_string(self) -> str:
-        outcome = await self._ending()
-        return "" if outcome.ok else (self._error(outcome).debug_error_string() or "")
-
-    async def _metadata_of(self, which: str, outcome: Outcome) -> Metadata:
-        if outcome.ok:
-            return Metadata() if outcome.fallback else await getattr(self._inner, which)()
-        return getattr(self._error(outcome), which)() or Metadata()
-
-    def explain(self) -> str:
-        """The story of the call so far: each failed attempt, and what the policies said."""
-        outcome = self._outcome
-        if outcome is not None and not outcome.ok:
-            return self._error(outcome).explain()
-        state = "is under way" if outcome is None else "succeeded"
-        lines = [f"{self._call.method.path} {state}"]
-        lines += [
-            f"  attempt {a.number} at {a.address}: {a.code.name} after {a.duration * 1000:.1f} ms"
-            for a in self._call.attempts or ()
-        ]
-        if self._call.endpoint is not None:
-            how = "sent to" if outcome is None else "answered by"
-            lines.append(f"  {how} {self._call.endpoint.address}")
-        return "\n".join(lines + [f"  {note}" for note in self._call.notes or ()])
+    def _drop_attempt(self) -> None:
+        """Cancel whatever the plan waits for."""
+        inner, self._inner = self._inner, None
+        self._clear_alarm()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._discovery.unwait(self)
+        running, self._running = self._running, None
+        if running is not None:
+            running.cancel()
+        if inner is not None:
+            inner.cancel()

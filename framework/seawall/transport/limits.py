@@ -8,6 +8,7 @@ may cost a call. Here setting and cancelling are one set operation each; the pri
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from typing import Final
@@ -18,7 +19,20 @@ GRAIN: Final = 0.01
 LATE: Final = 0.05
 """Seconds by which the loop may be late before it is not the attempt that is to blame."""
 
-Alarm = Callable[[], None]
+_log = logging.getLogger("seawall.transport")
+
+
+class Alarm:
+    """What is to be called, and when it is due."""
+
+    __slots__ = ("ring", "slot")
+
+    def __init__(self, ring: Callable[[], None], slot: int) -> None:
+        self.ring = ring
+        self.slot = slot
+
+
+_Alarms = set[Alarm]
 
 
 class Limits:
@@ -26,32 +40,44 @@ class Limits:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._slots: dict[int, set[Alarm]] = {}
+        self._slots: dict[int, _Alarms] = {}
 
-    def set(self, alarm: Alarm, due: float) -> int:
-        """Call ``alarm`` at ``due`` on the monotonic clock; returns what ``cancel`` wants."""
+    def set(self, ring: Callable[[], None], due: float) -> Alarm:
+        """Call ``ring`` at ``due`` on the monotonic clock; returns what ``cancel`` wants."""
         slot = int(due / GRAIN) + 1
+        alarm = Alarm(ring, slot)
         alarms = self._slots.get(slot)
         if alarms is None:
-            alarms = self._slots[slot] = set()
-            self._loop.call_later(slot * GRAIN - time.monotonic(), self._due, slot)
+            alarms = self._open(slot)
         alarms.add(alarm)
-        return slot
+        return alarm
 
-    def cancel(self, alarm: Alarm, slot: int) -> None:
-        alarms = self._slots.get(slot)
+    def cancel(self, alarm: Alarm) -> None:
+        alarms = self._slots.get(alarm.slot)
         if alarms is not None:
             alarms.discard(alarm)
+
+    def _open(self, slot: int) -> _Alarms:
+        alarms: _Alarms = set()
+        self._slots[slot] = alarms
+        self._loop.call_later(max(0.0, slot * GRAIN - time.monotonic()), self._due, slot)
+        return alarms
 
     def _due(self, slot: int) -> None:
         alarms = self._slots.pop(slot, None)
         if not alarms:
             return
-        if time.monotonic() - slot * GRAIN > LATE:
+        now = time.monotonic()
+        if now - slot * GRAIN > LATE:
             # The loop was held up: what is waited for may have arrived meanwhile, unread.
-            again = int((time.monotonic() + LATE) / GRAIN) + 1
-            self._slots.setdefault(again, set()).update(alarms)
-            self._loop.call_later(LATE + GRAIN, self._due, again)
+            again = int((now + LATE) / GRAIN) + 1
+            later = self._slots.get(again) or self._open(again)
+            for alarm in alarms:
+                alarm.slot = again
+                later.add(alarm)
             return
         for alarm in alarms:
-            alarm()
+            try:
+                alarm.ring()
+            except Exception:  # one call's trouble is not the others'
+                _log.exception("a call could not go on after its time limit")

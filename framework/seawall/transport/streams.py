@@ -9,34 +9,35 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from grpc import StatusCode, aio
 from grpc.aio import EOF, Metadata
 
 from seawall.call import Call, Failure, Outcome, Success
-from seawall.transport.driver import CANCELLED, Driver
+from seawall.transport.driver import CANCELLED
 from seawall.transport.requests import Requesting
+from seawall.transport.rpc import Rpc
 from seawall.transport.translate import failure_of, resolved
 
+_READ: Final = object()
+"""In the place of the first message, once it has been read."""
 
-class ResponseStream(Driver):
+
+class ResponseStream(Rpc):
     """What both share: messages are read one by one, or iterated over."""
 
     def __init__(self, *facts: Any) -> None:
         super().__init__(*facts)
         self._opening: asyncio.Task[None] | None = None
         self._opened: asyncio.Future[None] = self._loop.create_future()
-        self._begun: asyncio.Future[None] = self._loop.create_future()
-        self._first: Any = None
-        self._own_answer: Iterator[Any] | None = None
+        self._first: Any = _READ
+        self._own_answer: AsyncIterator[Any] | None = None
 
     def _open(self, inner: Any) -> None:
         self._opening = self._loop.create_task(self._first_message(inner))
-        if not self._begun.done():
-            self._begun.set_result(None)
 
     async def _first_message(self, inner: Any) -> None:
         try:
@@ -64,14 +65,16 @@ class ResponseStream(Driver):
             outcome.value.add_done_callback(ended)  # at once, if it has ended already
             return
         if outcome.ok:
-            self._own_answer = iter(outcome.value)
+            try:
+                self._own_answer = _messages_of(outcome.value)
+            except TypeError as error:
+                outcome = Failure(StatusCode.INTERNAL, str(error), error=error)
         self._finish(outcome)
 
     def _finish(self, outcome: Outcome) -> None:
         super()._finish(outcome)
-        for signal in (self._begun, self._opened):
-            if not signal.done():
-                signal.set_result(None)
+        if not self._opened.done():
+            self._opened.set_result(None)
 
     def cancel(self) -> bool:
         inner = self._inner
@@ -89,15 +92,15 @@ class ResponseStream(Driver):
         # grpc.aio itself never ends a stream that was dropped half read: its own references
         # keep the call alive.
         if self._outcome is None and self._inner is not None and not self._loop.is_closed():
-            self._inner.cancel()
+            self._loop.call_soon_threadsafe(self._inner.cancel)
 
     async def read(self) -> Any:
         """The next message, or ``grpc.aio.EOF``. Raises the call's error."""
         await self._committed()
         if self._own_answer is not None:
-            return next(self._own_answer, EOF)
-        if self._first is not None:
-            first, self._first = self._first, None
+            return await anext(self._own_answer, EOF)
+        if self._first is not _READ:
+            first, self._first = self._first, _READ
             if first is not EOF:
                 return first
         inner, outcome = self._inner, self._outcome
@@ -115,27 +118,6 @@ class ResponseStream(Driver):
         while (message := await self.read()) is not EOF:
             yield message
 
-    async def initial_metadata(self) -> Metadata:
-        """The metadata of the attempt in hand, as soon as the server has sent it."""
-        while self._outcome is None:
-            await asyncio.shield(self._begun)
-            inner = self._inner
-            if inner is None:
-                await asyncio.shield(self._opened)
-                continue
-            metadata: Metadata = await inner.initial_metadata()
-            if inner is self._inner:
-                return metadata
-        return await super().initial_metadata()
-
-    async def wait_for_connection(self) -> None:
-        """Wait until an attempt is connected. Raises the call's error if it has failed."""
-        await asyncio.shield(self._begun)
-        if self._inner is not None:
-            await self._inner.wait_for_connection()
-        elif self._outcome is not None and not self._outcome.ok:
-            self._raise(self._outcome)
-
     async def _committed(self) -> None:
         if not self._opened.done():
             try:
@@ -144,10 +126,20 @@ class ResponseStream(Driver):
                 self.cancel()
                 raise
 
-    def _raise(self, outcome: Outcome | None) -> None:
-        if outcome is None or outcome.ok or outcome is CANCELLED:
-            raise asyncio.CancelledError
-        raise self._error(outcome)
+
+def _messages_of(answer: Any) -> AsyncIterator[Any]:
+    """The messages of a fallback. Raises TypeError if it isn't a stream of them."""
+    if isinstance(answer, AsyncIterable):
+        return aiter(answer)
+    if isinstance(answer, Iterable):
+        return _one_by_one(answer)
+    kind = type(answer).__name__
+    raise TypeError(f"the fallback of a call with a stream of responses is {kind}, no iterable")
+
+
+async def _one_by_one(messages: Iterable[Any]) -> AsyncIterator[Any]:
+    for message in messages:
+        yield message
 
 
 def _report_end(call: Call, driver: weakref.ref[ResponseStream], inner: Any) -> None:
@@ -183,3 +175,7 @@ class StreamStreamCall(Requesting, ResponseStream, aio.StreamStreamCall[Any, Any
         self._requests.send_to(inner)
         self._open(inner)
         return inner
+
+    def __del__(self) -> None:
+        Requesting.__del__(self)
+        ResponseStream.__del__(self)

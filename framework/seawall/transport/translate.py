@@ -18,6 +18,7 @@ PUSHBACK: Final = "grpc-retry-pushback-ms"
 _NEVER_CONNECTED: Final = "failed to connect to all addresses"
 _BROKEN_WRITE: Final = "Internal error from Core"
 _KEY: Final = re.compile(r"[0-9a-z_.-]+")
+_VALUE: Final = re.compile(r"[\x20-\x7e]*")
 
 MetadataLike = Metadata | Sequence[tuple[str, str | bytes]]
 
@@ -58,11 +59,21 @@ def checked_metadata(metadata: MetadataLike) -> tuple[tuple[str, str | bytes], .
             raise ValueError(
                 f"metadata key {key!r} is not valid: lower-case letters, digits, '_', '-' and '.'"
             )
-        if isinstance(value, bytes) and not key.endswith("-bin"):
-            raise ValueError(f"metadata {key!r} has bytes as its value: such a key ends in '-bin'")
-        if not isinstance(value, str | bytes):
-            raise TypeError(f"metadata {key!r} must be str or bytes, not {type(value).__name__}")
+        _check_value(key, value)
     return items
+
+
+def _check_value(key: str, value: object) -> None:
+    if not isinstance(value, str | bytes):
+        raise TypeError(f"metadata {key!r} must be str or bytes, not {type(value).__name__}")
+    if isinstance(value, bytes) != key.endswith("-bin"):
+        raise ValueError(
+            f"metadata {key!r}: values are bytes where, and only where, a key ends in '-bin'"
+        )
+    if isinstance(value, str) and not _VALUE.fullmatch(value):
+        raise ValueError(
+            f"metadata {key!r}: text values are printable ASCII; others go under '-bin'"
+        )
 
 
 def resolved(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -141,6 +152,16 @@ def pushback_of(trailing: Metadata | None) -> tuple[float | None, bool]:
     return None, False
 
 
+def story_of(title: str, attempts: Iterable[Attempt], notes: Iterable[str]) -> str:
+    """A call told in lines: what became of it, each failed attempt, what there is to say."""
+    tried = (
+        f"attempt {a.number} at {a.address}: {a.code.name} after {a.duration * 1000:.1f} ms"
+        + (f": {a.details}" if a.details else "")
+        for a in attempts
+    )
+    return "\n  ".join([title, *tried, *notes])
+
+
 class CallError(AioRpcError):
     """The final error of a call: gRPC's own ``AioRpcError``, and how it came to it.
 
@@ -156,16 +177,9 @@ class CallError(AioRpcError):
 
     def explain(self) -> str:
         """The call's story in a few lines: each attempt, and why there was not one more."""
-        lines = [f"{self.method} failed with {self.code().name}: {self.details()}"]
-        lines += [
-            f"  attempt {a.number} at {a.address}: {a.code.name} after {a.duration * 1000:.1f} ms"
-            + (f": {a.details}" if a.details else "")
-            for a in self.attempts
-        ]
-        if not self.attempts:
-            lines.append("  no attempt was sent")
-        lines += [f"  {note}" for note in self.notes]
-        return "\n".join(lines)
+        title = f"{self.method} failed with {self.code().name}: {self.details()}"
+        unsent = () if self.attempts else ("no attempt was sent",)
+        return story_of(title, self.attempts, (*unsent, *self.notes))
 
     def __str__(self) -> str:
         return self.explain()

@@ -10,12 +10,13 @@ from grpc import aio
 from grpc.aio import Metadata
 
 from seawall.call import Success
-from seawall.transport.driver import CANCELLED, Driver
+from seawall.transport.driver import CANCELLED
 from seawall.transport.requests import Requesting
+from seawall.transport.rpc import Rpc
 from seawall.transport.translate import is_broken_write, true_code
 
 
-class UnaryResponse(Driver):
+class UnaryResponse(Rpc):
     """What both share: the call can be awaited for its response."""
 
     def __await__(self) -> Generator[Any, None, Any]:
@@ -35,12 +36,6 @@ class UnaryResponse(Driver):
         if outcome is CANCELLED:
             raise asyncio.CancelledError
         raise self._error(outcome)  # type: ignore[arg-type]
-
-    async def wait_for_connection(self) -> None:
-        """Wait until the call is connected; here that is: until it has ended."""
-        outcome = await self._ending()
-        if not outcome.ok:
-            raise self._error(outcome)
 
 
 class UnaryUnaryCall(UnaryResponse, aio.UnaryUnaryCall[Any, Any]):
@@ -67,11 +62,10 @@ class StreamUnaryCall(Requesting, UnaryResponse, aio.StreamUnaryCall[Any, Any]):
 
     def _stream_done(self, inner: Any) -> None:
         if is_broken_write(inner):
-            self._task = self._loop.create_task(self._await_status(inner))
+            self._settling = self._loop.create_task(self._await_status(inner))
         else:
             self._attempt_done(inner)
 
     async def _await_status(self, inner: Any) -> None:
         await true_code(inner)
-        self._task = None
         self._attempt_done(inner)

@@ -1,0 +1,185 @@
+"""A stub's methods on the channel: from the arguments of a call to a call under way."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterable, Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from grpc import aio
+
+from seawall.call import Call, Method
+from seawall.context import current_options, inbound
+from seawall.policy.config import MethodPolicy
+from seawall.policy.deadline import deadline_of
+from seawall.policy.plan import Handler
+from seawall.transport.discovery import Discovery
+from seawall.transport.streams import StreamStreamCall, UnaryStreamCall
+from seawall.transport.translate import MetadataLike, checked_metadata
+from seawall.transport.unary import StreamUnaryCall, UnaryUnaryCall
+
+if TYPE_CHECKING:
+    from seawall.transport.aio import Channel
+
+Serializer = Callable[[Any], bytes]
+Deserializer = Callable[[bytes], Any]
+
+_NO_ARGUMENTS: dict[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How calls of one method are handled."""
+
+    method: Method
+    policy: MethodPolicy
+    handler: Handler
+    discovery: Discovery
+
+
+class Bound:
+    """A method of the channel: what all four arities share."""
+
+    request_streaming = False
+    response_streaming = False
+    arity = ""
+
+    def __init__(
+        self,
+        channel: Channel,
+        path: str,
+        serializer: Serializer | None,
+        deserializer: Deserializer | None,
+        registered: bool | None,
+    ) -> None:
+        self._channel = channel
+        self._serialize = serializer or bytes
+        self._deserializer = deserializer
+        self._registered = registered
+        self._path = path
+        self.loop = asyncio.get_running_loop()
+        self.limits = channel.limits_on(self.loop)
+        self.active = channel.active
+        self._route = channel.router.route(
+            path,
+            request_streaming=self.request_streaming,
+            response_streaming=self.response_streaming,
+        )
+        self._route.discovery.start()
+
+    def bind(self, channel: aio.Channel) -> Callable[..., Any]:
+        """This method on one instance's own channel; requests come serialized."""
+        make: Callable[..., Any] = getattr(channel, self.arity)
+        bound: Callable[..., Any] = make(
+            self._path,
+            response_deserializer=self._deserializer,
+            _registered_method=self._registered,
+        )
+        return bound
+
+    def _facts(
+        self,
+        timeout: float | None,
+        metadata: MetadataLike | None,
+        wait_for_ready: bool | None,
+        credentials: grpc.CallCredentials | None,
+        compression: grpc.Compression | None,
+    ) -> tuple[Any, ...]:
+        """What a driver needs: itself bound, the call, its plan, and what goes to gRPC."""
+        if self._channel.closed:
+            raise aio.UsageError("the channel is closed")
+        route = self._route
+        method, policy = route.method, route.policy
+        now = time.monotonic()
+        served = inbound.get()
+        above = None if served is None else served.deadline
+        deadline = deadline_of(now, timeout, policy.timeout, above, streaming=method.streaming)
+        call = Call(method, now, deadline)
+        call.options = current_options.get()
+        ready = policy.wait_for_ready if wait_for_ready is None else wait_for_ready
+        if ready:
+            call.wait_for_ready = True
+        arguments = _NO_ARGUMENTS
+        if credentials is not None or compression is not None:
+            arguments = {"credentials": credentials, "compression": compression}
+        items = checked_metadata(metadata) if metadata else ()
+        return self, call, route.handler(call), route.discovery, arguments, items
+
+
+class UnaryUnary(Bound, aio.UnaryUnaryMultiCallable[Any, Any]):
+    arity = "unary_unary"
+
+    def __call__(
+        self,
+        request: Any,
+        *,
+        timeout: float | None = None,
+        metadata: MetadataLike | None = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> UnaryUnaryCall:
+        message = self._serialize(request)
+        facts = self._facts(timeout, metadata, wait_for_ready, credentials, compression)
+        driver = UnaryUnaryCall(message, *facts)
+        self.active.add(driver)
+        driver._step(None)
+        return driver
+
+
+class UnaryStream(Bound, aio.UnaryStreamMultiCallable[Any, Any]):
+    arity = "unary_stream"
+    response_streaming = True
+
+    def __call__(
+        self,
+        request: Any,
+        *,
+        timeout: float | None = None,
+        metadata: MetadataLike | None = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> UnaryStreamCall:
+        message = self._serialize(request)
+        facts = self._facts(timeout, metadata, wait_for_ready, credentials, compression)
+        driver = UnaryStreamCall(message, *facts)
+        self._channel.streams.add(driver)
+        driver._step(None)
+        return driver
+
+
+class _FromStream(Bound):
+    """A method whose requests are a stream; ``call`` is the kind of call that it makes."""
+
+    request_streaming = True
+    call: type[StreamUnaryCall | StreamStreamCall]
+
+    def __call__(
+        self,
+        request_iterator: AsyncIterable[Any] | Iterable[Any] | None = None,
+        timeout: float | None = None,
+        metadata: MetadataLike | None = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> Any:
+        facts = self._facts(timeout, metadata, wait_for_ready, credentials, compression)
+        driver = self.call(self._serialize, request_iterator, *facts)
+        self._channel.streams.add(driver)
+        driver._step(None)
+        return driver
+
+
+class StreamUnary(_FromStream, aio.StreamUnaryMultiCallable[Any, Any]):
+    arity = "stream_unary"
+    call = StreamUnaryCall
+
+
+class StreamStream(_FromStream, aio.StreamStreamMultiCallable[Any, Any]):
+    arity = "stream_stream"
+    response_streaming = True
+    call = StreamStreamCall
