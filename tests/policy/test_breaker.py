@@ -128,6 +128,32 @@ def test_when_all_are_open_each_is_probed_at_once_and_the_first_answer_closes_it
     assert world.group.tripped <= 1
 
 
+def test_an_older_answer_does_not_close_an_open_breaker_nor_keep_it_half_open():
+    clock = FakeClock()
+    breaker = open_breaker(clock)
+    breaker.succeeded()
+    assert breaker.state is State.OPEN and breaker.failures == 3
+    clock.advance(1.0)
+    breaker.acquire(clock())
+    breaker.release()
+    breaker.succeeded()
+    assert breaker.state is State.CLOSED
+
+
+def test_an_older_answer_that_comes_while_it_is_open_wedges_nothing():
+    world = World({"a": ok()}, NEVER, breaker_policy=POLICY)
+    older = world.handler(world.call())
+    next(older)
+    for _ in range(3):
+        world.endpoint("a").breaker.failed(world.clock())
+    with pytest.raises(StopIteration):
+        older.send(ok()[1])
+    world.clock.advance(2.0)
+    for _ in range(3):
+        assert world.run().ok
+    assert world.endpoint("a").breaker.state is State.CLOSED
+
+
 def test_early_probes_that_fail_do_not_lengthen_the_open_time():
     clock = FakeClock()
     breaker = open_breaker(clock)

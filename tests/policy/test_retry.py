@@ -98,6 +98,13 @@ def test_pushback_is_waited_for_exactly_and_do_not_retry_is_honoured():
     assert "asked not to be tried again" in call.notes[0]
 
 
+def test_a_pushback_of_days_is_a_no():
+    world = World({"a": fails(pushback=1e6), "b": ok()})
+    call = world.call(timeout=None)
+    assert not world.run(call).ok
+    assert "asked to wait 1e+06 s" in call.notes[0]
+
+
 def test_no_retry_that_the_deadline_would_cut_off():
     world = World({"a": fails(pushback=2.0), "b": ok()})
     call = world.call(timeout=1.0)

@@ -57,7 +57,7 @@ def test_what_is_logged_has_no_password() -> None:
         ("etcd://a?ttl=99999", "from 1 to 3600"),
         ("etcd://a?cert=/c", "cert and key go together"),
         ("etcd://a#b", "%23"),
-        ("etcd://[::1", "not a URL"),
+        ("etcd://[::1", "is not an etcd endpoint"),
     ],
 )
 def test_what_is_wrong_is_named(url: str, words: str) -> None:

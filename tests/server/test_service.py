@@ -357,3 +357,65 @@ async def test_clients_before_the_start():
 async def test_advertised_addresses(start):
     assert (await start(advertise="shop.example")).address.startswith("shop.example:")
     assert (await start(advertise="shop.example:99")).address == "shop.example:99"
+
+
+async def test_a_service_can_be_started_again(registry):
+    async with EchoService(registry=registry):
+        hop = Hop(registry=registry)
+        for _ in range(2):
+            await hop.start()
+            async with seawall.connect(registry) as channel:
+                assert (await pb_grpc.RelayStub(channel).Forward(REQUEST)).text == "hello"
+            await hop.stop()
+
+
+async def test_a_second_start_is_refused(start):
+    service = await start()
+    with pytest.raises(seawall.ServiceError, match="started already"):
+        await service.start()
+
+
+async def test_a_stop_during_the_start_leaves_nothing(registry, channel):
+    class Slow(EchoService):
+        async def on_start(self):
+            self.running.set()
+            await asyncio.sleep(30)
+
+    service = Slow(registry=registry)
+    starting = asyncio.create_task(service.start())
+    await service.running.wait()
+    async with asyncio.timeout(5):
+        await service.stop()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+    with pytest.raises(seawall.NoEndpoints):
+        await pb_grpc.EchoStub(channel).Say(REQUEST)
+
+
+async def test_a_handler_that_raises_cancelled_answers_all_the_same(start, echo):
+    async def hook(name, context):
+        raise asyncio.CancelledError
+
+    (await start()).hook = hook
+    async with asyncio.timeout(5):
+        with pytest.raises(seawall.CallError) as caught:
+            await echo.Charge(REQUEST)
+    assert caught.value.code() is StatusCode.INTERNAL
+
+
+async def test_health_list_tells_of_the_drain(start):
+    service = await start(settle=0.3)
+    async with aio.insecure_channel(service.address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        stopping = asyncio.create_task(service.stop())
+        async with asyncio.timeout(5):
+            while (await stub.Check(health_pb2.HealthCheckRequest())).status == SERVING:
+                await asyncio.sleep(0)
+        listed = await stub.List(health_pb2.HealthListRequest())
+        assert {s.status for s in listed.statuses.values()} == {NOT_SERVING}
+        await stopping
+
+
+async def test_an_ipv6_address_is_advertised_with_its_port(start):
+    service = await start(advertise="fd00::12")
+    assert service.address == f"[fd00::12]:{service.port}"

@@ -292,3 +292,73 @@ def test_the_sdks_tracer_gets_light_spans(monkeypatch):
         spans_module.trace, "get_tracer", lambda name: TracerProvider().get_tracer(name)
     )
     assert type(spans_module.spans()) is LightSpans
+
+
+async def test_plain_functions_have_spans_too(traced, registry):
+    inside = []
+
+    class Sync(seawall.Service, pb_grpc.EchoServicer):
+        def Say(self, request, context):
+            inside.append(trace.get_current_span().get_span_context().trace_id)
+            context.set_code(StatusCode.NOT_FOUND)
+            return pb.EchoReply()
+
+        def Charge(self, request, context):
+            context.abort(StatusCode.INTERNAL, "no")
+
+        def Count(self, request, context):
+            inside.append(trace.get_current_span().get_span_context().trace_id)
+            yield pb.EchoReply()
+
+    async with Sync(registry=registry, settle=0.0), seawall.connect(registry) as channel:
+        stub = pb_grpc.EchoStub(channel)
+        for call in (stub.Say(REQUEST), stub.Charge(REQUEST)):
+            with pytest.raises(seawall.CallError):
+                await call
+        assert [m async for m in stub.Count(REQUEST)]
+    said, charged, counted = (
+        traced.one(f"seawall.tests.Echo/{name}", SpanKind.SERVER)
+        for name in ("Say", "Charge", "Count")
+    )
+    assert said.attributes["rpc.response.status_code"] == "NOT_FOUND"
+    assert charged.attributes["rpc.response.status_code"] == "INTERNAL"
+    assert counted.attributes["rpc.response.status_code"] == "OK"
+    assert inside == [said.context.trace_id, counted.context.trace_id]
+
+
+async def test_a_sampler_that_raises_is_nobodys_trouble(install, registry, caplog):
+    class Broken(TraceIdRatioBased):
+        def should_sample(self, *args, **named):
+            raise ValueError("secret")
+
+    install(Broken(0.5))
+    async with EchoService(registry=registry), seawall.connect(registry) as channel:
+        assert (await pb_grpc.EchoStub(channel).Say(REQUEST)).text == "x"
+    assert "is not traced" in caplog.text
+
+
+def test_a_sampler_of_ones_own_is_asked(kind_of_spans):
+    asked = []
+
+    class Own(TraceIdRatioBased):
+        def should_sample(self, *args, **named):
+            asked.append(args)
+            return super().should_sample(*args, **named)
+
+    for sampler in (Own(0.0), ParentBased(Own(0.0))):
+        made = kind_of_spans(TracerProvider(sampler=sampler).get_tracer("t"))
+        assert made.begin("a", SpanKind.CLIENT, {}, context.Context())[0] is None
+    assert len(asked) == 2
+
+
+def test_what_comes_after_the_end_is_ignored():
+    made = LightSpans(TracerProvider().get_tracer("t"))
+    span, _ = made.start("a", SpanKind.CLIENT, {}, context.Context())
+    span.end()
+    span.set_attribute("late", 1)
+    span.set_attributes({"late": 1})
+    span.set_status(trace.StatusCode.ERROR)
+    span.update_name("late")
+    span.add_event("late")
+    assert dict(span.attributes) == {} and span.name == "a" and span.events == ()
+    assert span.status.is_unset and not span.is_recording()

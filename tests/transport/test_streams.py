@@ -257,3 +257,78 @@ async def test_many_messages_keep_their_order(start, echo):
     await start()
     sent = [str(n) for n in range(500)]
     assert await texts(echo.Chat(generated(500))) == sent
+
+
+@pytest.mark.parametrize("answer", [pb.EchoReply(), None], ids=["message", "none"])
+async def test_a_fallback_that_is_no_stream_is_told(start, echo, answer):
+    (await start()).hook = failing()
+    with seawall.options(fallback=answer):
+        async with asyncio.timeout(5):
+            with pytest.raises(seawall.CallError, match="no iterable"):
+                await texts(echo.Count(THREE))
+
+
+async def test_a_fallback_may_be_an_async_iterable(start, echo):
+    (await start()).hook = failing()
+
+    async def messages():
+        yield pb.EchoReply(text="a")
+
+    with seawall.options(fallback=lambda failure: messages()):
+        assert await texts(echo.Count(THREE)) == ["a"]
+
+
+async def test_an_upload_is_connected_before_its_first_message(start, echo):
+    async def hook(name, context):
+        await context.send_initial_metadata((("hello", "there"),))
+
+    (await start()).hook = hook
+    call = echo.Join()
+    async with asyncio.timeout(5):
+        await call.wait_for_connection()
+        assert dict(await call.initial_metadata())["hello"] == "there"
+    await call.done_writing()
+    await call
+
+
+async def test_an_iterator_that_raises_cancelled_ends_the_call(start, echo):
+    await start()
+
+    async def broken():
+        yield pb.EchoRequest(text="0")
+        raise asyncio.CancelledError
+
+    async with asyncio.timeout(5):
+        with pytest.raises(seawall.CallError, match="iterator of requests"):
+            await echo.Join(broken())
+
+
+async def test_a_cancelled_write_cancels_the_call(start, echo):
+    await start()
+    call = echo.Chat(wait_for_ready=True)
+    for _ in range(3):
+        await call.write(pb.EchoRequest(text="x"))
+    writing = asyncio.create_task(call.write(pb.EchoRequest(text="y" * 10_000_000)))
+    await asyncio.sleep(0)
+    writing.cancel()
+    await asyncio.wait((writing,))
+    if writing.cancelled():  # else it had been taken before
+        assert call.cancelled()
+    call.cancel()
+
+
+async def test_a_conversation_dropped_half_read_is_released(start, echo, channel):
+    await start()
+    more = asyncio.Event()
+
+    async def endless():
+        yield pb.EchoRequest(text="x")
+        await more.wait()
+
+    call = echo.Chat(endless())
+    await call.read()
+    endpoint = channel.discoveries[0].group.endpoints[0]
+    assert endpoint.outstanding == 1
+    del call
+    gc.collect()
+    await until(lambda: endpoint.outstanding == 0)

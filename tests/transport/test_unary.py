@@ -3,12 +3,15 @@
 import asyncio
 import gc
 import pickle
+from contextvars import ContextVar
 
 import grpc
 import pytest
 from grpc import StatusCode, aio
 
 import seawall
+from seawall import Instance
+from seawall.registry import Registry
 from tests.echo import failing
 from tests.protos import echo_pb2 as pb
 from tests.protos import echo_pb2_grpc as pb_grpc
@@ -372,3 +375,156 @@ async def test_a_service_config_is_obeyed(start, registry):
         with pytest.raises(seawall.CallError) as caught:
             await stub.Say(SLOW, timeout=10)
         assert caught.value.code() is StatusCode.DEADLINE_EXCEEDED
+
+
+@pytest.mark.parametrize(
+    ("metadata", "error"),
+    [
+        ((("k", "a\nb"),), ValueError),
+        ((("k-bin", "text"),), ValueError),
+        ((("k", "é"),), ValueError),
+    ],
+)
+async def test_values_that_would_leave_a_call_without_an_end(start, echo, metadata, error):
+    await start()
+    with pytest.raises(error, match="metadata 'k"):
+        echo.Say(REQUEST, metadata=metadata)
+
+
+async def test_fallbacks_run_in_their_callers_context(start, registry):
+    """Limits of many calls share a timer; a call must not go on as another user."""
+    for _ in range(2):
+        (await start()).hook = failing(StatusCode.INTERNAL)
+    user = ContextVar("user")
+    slow = {
+        "methodConfig": [
+            {
+                "name": [{}],
+                "retryPolicy": {
+                    "maxAttempts": 2,
+                    "initialBackoff": "0.01s",
+                    "maxBackoff": "0.01s",
+                    "backoffMultiplier": 1,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                    "perAttemptRecvTimeout": "0.05s",
+                },
+            }
+        ]
+    }
+    answered = {}
+
+    async def shop(channel, name):
+        user.set(name)
+
+        def answer(failure):
+            answered[name] = user.get()
+            return pb.EchoReply()
+
+        with seawall.options(fallback=answer):
+            await pb_grpc.EchoStub(channel).Say(SLOW, timeout=0.5)
+
+    async with seawall.connect(registry, service_config=slow) as channel:
+        await pb_grpc.EchoStub(channel).Count(pb.EchoRequest()).code()
+        await asyncio.gather(*(shop(channel, name) for name in ("alice", "bob", "carol")))
+    assert answered == {"alice": "alice", "bob": "bob", "carol": "carol"}
+
+
+async def test_a_fallback_that_raises_cancelled_ends_the_call(start, echo):
+    (await start()).hook = failing()
+
+    def broken(failure):
+        raise asyncio.CancelledError
+
+    with seawall.options(fallback=broken):
+        async with asyncio.timeout(5):
+            with pytest.raises(seawall.CallError) as caught:
+                await echo.Charge(REQUEST)
+    assert caught.value.code() is StatusCode.UNAVAILABLE
+
+
+async def test_a_listener_that_raises_breaks_nothing(start, registry, caplog):
+    def broken(event):
+        raise RuntimeError("boom")
+
+    await start()
+    async with seawall.connect(registry, listener=broken) as channel:
+        stub = pb_grpc.EchoStub(channel)
+        assert (await stub.Say(REQUEST)).text == "hello"
+        second = await start()
+        await until(lambda: len(channel.discoveries[0].group.ready) == 2)
+        await second.stop()
+        await until(lambda: len(channel.discoveries[0].group.ready) == 1)
+        assert (await stub.Say(REQUEST)).text == "hello"
+    assert "boom" in caplog.text
+
+
+async def test_a_watch_that_fails_is_tried_again(monkeypatch, start, registry):
+    service = await start()
+
+    class Shaky(Registry):
+        watches = 0
+
+        async def register(self, instances):
+            raise AssertionError("not asked")
+
+        async def watch(self, name):
+            self.watches += 1
+            if self.watches == 1:
+                raise OSError("no route")
+            yield (Instance(name, "x", service.address),)
+            await asyncio.Event().wait()
+
+        async def close(self):
+            pass
+
+    monkeypatch.setattr("seawall.transport.discovery.RETRY_WATCH", 0.01)
+    async with seawall.connect(Shaky()) as channel:
+        assert (await pb_grpc.EchoStub(channel).Say(REQUEST)).text == "hello"
+
+
+async def test_many_stubs_are_one_method(start, channel):
+    await start()
+    for _ in range(50):
+        await pb_grpc.EchoStub(channel).Say(REQUEST)
+    endpoint = channel.discoveries[0].group.endpoints[0]
+    assert len(endpoint.transport.callables) == 1
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), 1e12])
+async def test_a_timeout_for_ever(start, echo, timeout):
+    await start()
+    assert (await echo.Say(REQUEST, timeout=timeout)).text == "hello"
+
+
+async def test_a_timeout_that_is_no_number(start, echo, channel):
+    await start()
+    with pytest.raises(ValueError, match="not a number"):
+        echo.Say(REQUEST, timeout=float("nan"))
+    assert not channel.active
+
+
+async def test_what_grpc_refuses_to_start_ends_the_call(start, echo, channel):
+    await start()
+    with pytest.raises(seawall.CallError, match="could not be started"):
+        await echo.Say(REQUEST, compression=7)
+    assert channel.discoveries[0].group.endpoints[0].outstanding == 0
+
+
+async def test_waiting_for_the_code_can_be_cancelled(start, echo):
+    service = await start()
+    call = echo.Say(SLOW)
+    await service.running.wait()
+    waiting = asyncio.create_task(call.code())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert not call.done()
+    call.cancel()
+
+
+async def test_a_stub_on_a_closed_channel(registry):
+    channel = seawall.connect(registry)
+    await channel.close()
+    with pytest.raises(aio.UsageError, match="closed"):
+        pb_grpc.EchoStub(channel)

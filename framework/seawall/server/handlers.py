@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from typing import Any, Final, NoReturn
@@ -18,19 +16,8 @@ import grpc
 from grpc import StatusCode, aio
 
 from seawall.context import Inbound, inbound
+from seawall.server.statuses import status_of
 from seawall.telemetry.server_spans import ServerSpans
-
-_log = logging.getLogger("seawall.server")
-
-_PASSED_ON: Final = frozenset(
-    {
-        StatusCode.CANCELLED,
-        StatusCode.DEADLINE_EXCEEDED,
-        StatusCode.RESOURCE_EXHAUSTED,
-        StatusCode.UNAVAILABLE,
-    }
-)
-"""Codes of a dependency's failure that say the same of the service that needed it."""
 
 _NO_DEADLINE: Final = 1e9
 """gRPC's sync contexts say 9.2e18 seconds for "none"."""
@@ -64,6 +51,8 @@ class Handlers:
     def _wrapper(
         self, function: Callable[..., Any], path: str, response_streaming: bool
     ) -> Callable[..., Any]:
+        if (getattr(function, "__module__", None) or "").endswith("_pb2_grpc"):
+            return _not_written(path)
         if inspect.iscoroutinefunction(function):
             return self._coroutine(function, path)
         if inspect.isasyncgenfunction(function):
@@ -81,11 +70,7 @@ class Handlers:
             span = spans.begin(path, context) if spans is not None else None
             try:
                 response = await function(request, context)
-            except asyncio.CancelledError:
-                if span is not None:
-                    ServerSpans.end(span, StatusCode.CANCELLED)
-                raise
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:
                 await _fail(path, context, span, error)
             if span is not None:
                 ServerSpans.end(span, _code(context))
@@ -103,11 +88,11 @@ class Handlers:
                 async with aclosing(function(request, context)) as messages:
                     async for message in messages:
                         yield message
-            except (asyncio.CancelledError, GeneratorExit):
+            except GeneratorExit:
                 if span is not None:
                     ServerSpans.end(span, StatusCode.CANCELLED)
                 raise
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:
                 await _fail(path, context, span, error)
             if span is not None:
                 ServerSpans.end(span, _code(context))
@@ -116,47 +101,94 @@ class Handlers:
 
     def _function(self, function: Callable[..., Any], path: str) -> Callable[..., Any]:
         """``def`` handlers: gRPC runs them in its pool of threads."""
-        spans = self._spans
 
         def handle(request: Any, context: Any) -> Any:
-            token = inbound.set(_inbound(context))
-            span = spans.begin(path, context, attach=False) if spans is not None else None
-            try:
-                response = function(request, context)
-            except Exception as error:
-                _fail_in_thread(path, context, span, error)
-            finally:
-                inbound.reset(token)
-            if span is not None:
-                ServerSpans.end(span, StatusCode.OK)
-            return response
+            with _Threaded(self._spans, path, context) as call:
+                return call.step(lambda: function(request, call.context))
 
         return handle
 
     def _generator(self, function: Callable[..., Any], path: str) -> Callable[..., Any]:
-        spans = self._spans
-
         def handle(request: Any, context: Any) -> Iterator[Any]:
-            served = _inbound(context)
-            span = spans.begin(path, context, attach=False) if spans is not None else None
-            messages = None
-            while True:
-                # Each step may run in another thread.
-                token = inbound.set(served)
+            with _Threaded(self._spans, path, context) as call:
+                messages = call.step(lambda: iter(function(request, call.context)))
                 try:
-                    messages = iter(function(request, context)) if messages is None else messages
-                    message = next(messages)
-                except StopIteration:
-                    break
-                except Exception as error:
-                    _fail_in_thread(path, context, span, error)
+                    while (message := call.step(lambda: next(messages, _END))) is not _END:
+                        yield message
                 finally:
-                    inbound.reset(token)
-                yield message
-            if span is not None:
-                ServerSpans.end(span, StatusCode.OK)
+                    if hasattr(messages, "close"):
+                        messages.close()
 
         return handle
+
+
+_END: Final = object()
+
+
+class _Threaded:
+    """A call that runs in the pool's threads, each of its steps perhaps in another one."""
+
+    def __init__(self, spans: ServerSpans | None, path: str, context: Any) -> None:
+        self._path = path
+        self._served = _inbound(context)
+        self._span = None
+        self._traced = None
+        if spans is not None:
+            self._span, self._traced = spans.open(path, context)
+        self.context = _Noting(context)
+
+    def step(self, run: Callable[[], Any]) -> Any:
+        """Run a part of the handler, with the context of this call set."""
+        token = inbound.set(self._served)
+        try:
+            with ServerSpans.current(self._traced):
+                return run()
+        except _GRPC_OWN:
+            raise
+        except Exception as error:
+            self.context.abort(*status_of(self._path, error))
+            raise  # not reached: abort raises
+        finally:
+            inbound.reset(token)
+
+    def __enter__(self) -> _Threaded:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, _: object) -> None:
+        if self._span is None:
+            return
+        code = self.context.noted
+        if kind is not None and code is StatusCode.OK:
+            code = StatusCode.CANCELLED
+        ServerSpans.end(self._span, code)
+
+
+class _Noting:
+    """A sync context that remembers the status it was given: gRPC's own can't be asked."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+        self.noted = StatusCode.OK
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    def set_code(self, code: StatusCode) -> None:
+        self.noted = code
+        self._context.set_code(code)
+
+    def abort(self, code: StatusCode, details: str = "", *more: Any, **named: Any) -> None:
+        self.noted = code
+        self._context.abort(code, details, *more, **named)
+
+
+def _not_written(path: str) -> Callable[..., Any]:
+    """For a method that the generated base class has and the service does not override."""
+
+    async def handle(request: Any, context: Any) -> None:
+        await context.abort(StatusCode.UNIMPLEMENTED, f"{path} is not implemented by this server")
+
+    return handle
 
 
 def _inbound(context: Any) -> Inbound:
@@ -174,43 +206,25 @@ def _code(context: Any) -> StatusCode:
     return next((known for known in StatusCode if known.value[0] == code), StatusCode.OK)
 
 
-async def _fail(path: str, context: Any, span: Any, error: Exception) -> NoReturn:
+async def _fail(path: str, context: Any, span: Any, error: BaseException) -> NoReturn:
+    """End a call whose handler raised ``error``."""
+    if isinstance(error, asyncio.CancelledError) and _cancelled():
+        if span is not None:
+            ServerSpans.end(span, StatusCode.CANCELLED)
+        raise error
     if isinstance(error, _GRPC_OWN):
         if span is not None:
             ServerSpans.end(span, _code(context), error)
         raise error
-    code, details = _status_of(path, error)
+    code, details = status_of(path, error)
     if span is not None:
         ServerSpans.end(span, code, error)
     await context.abort(code, details)
     raise error  # not reached: abort raises
 
 
-def _fail_in_thread(path: str, context: Any, span: Any, error: Exception) -> NoReturn:
-    if isinstance(error, _GRPC_OWN):
-        if span is not None:
-            ServerSpans.end(span, StatusCode.UNKNOWN, error)
-        raise error
-    code, details = _status_of(path, error)
-    if span is not None:
-        ServerSpans.end(span, code, error)
-    context.abort(code, details)
-    raise error  # not reached: abort raises
-
-
-def _status_of(path: str, error: Exception) -> tuple[StatusCode, str]:
-    """The status for an exception. What it says stays in the log, under an id."""
-    if isinstance(error, NotImplementedError):
-        return StatusCode.UNIMPLEMENTED, f"{path} is not implemented by this server"
-    identity = uuid.uuid4().hex[:12]
-    if isinstance(error, aio.AioRpcError) and (code := error.code()) in _PASSED_ON:
-        _log.warning(
-            "%s failed as a dependency did [error id %s]: %s %s",
-            path,
-            identity,
-            code.name,
-            error.details(),
-        )
-        return code, f"{path} failed as a dependency did [error id {identity}]"
-    _log.error("%s raised [error id %s]", path, identity, exc_info=error)
-    return StatusCode.INTERNAL, f"internal error [error id {identity}]"
+def _cancelled() -> bool:
+    """Whether it is this call that was cancelled; a handler may raise CancelledError by itself,
+    as when it awaits something that was, and gRPC would leave its caller without an answer."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from grpc import StatusCode
@@ -14,6 +17,7 @@ from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, S
 from seawall.telemetry import names
 from seawall.telemetry.spans import Spans
 
+_log = logging.getLogger("seawall.telemetry")
 _TRACEPARENT: Final = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _FIELDS: Final = frozenset(("traceparent",))
 
@@ -25,20 +29,40 @@ class ServerSpans:
         self._spans = spans
         self._fields = frozenset(propagate.get_global_textmap().fields)
 
-    def begin(self, path: str, context: Any, *, attach: bool = True) -> Span | None:
+    def begin(self, path: str, context: Any) -> Span | None:
         """A span for the call of ``path``, or None if it isn't recorded.
 
-        With ``attach`` its context is the current one of this task, so that calls made from here
+        Its context is the current one of this task from now on, so that calls made from here
         belong to the same trace, recorded or not.
         """
-        parent = self._parent(context.invocation_metadata() or ())
-        name = path[1:]
-        facts = {names.RPC_SYSTEM: names.GRPC, names.RPC_METHOD: name}
-        span, spanned = self._spans.start(name, SpanKind.SERVER, facts, parent)
-        if attach:
-            current = span if span is not None else NonRecordingSpan(spanned)
-            otel_context.attach(trace.set_span_in_context(current, parent))
+        span, current = self.open(path, context)
+        if current is not None:
+            otel_context.attach(current)
         return span
+
+    def open(self, path: str, context: Any) -> tuple[Span | None, Context | None]:
+        """A span, if it is recorded, and the context in which the call is to run."""
+        try:
+            parent = self._parent(context.invocation_metadata() or ())
+            name = path[1:]
+            facts = {names.RPC_SYSTEM: names.GRPC, names.RPC_METHOD: name}
+            span, spanned = self._spans.start(name, SpanKind.SERVER, facts, parent)
+            holder = span if span is not None else NonRecordingSpan(spanned)
+            return span, trace.set_span_in_context(holder, parent)
+        except Exception:  # a sampler's or a propagator's trouble is not the call's
+            _log.exception("the call of %s is not traced", path)
+            return None, None
+
+    @staticmethod
+    @contextmanager
+    def current(context: Context | None) -> Iterator[None]:
+        """Within it ``context`` is the current one of this thread."""
+        token = None if context is None else otel_context.attach(context)
+        try:
+            yield
+        finally:
+            if token is not None:
+                otel_context.detach(token)
 
     def _parent(self, metadata: Any) -> Context:
         """The caller's context, as the propagators that are set read it."""

@@ -5,6 +5,7 @@ Without an SDK these layers are left out of the stack.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from seawall.policy.plan import Handler, Layer, Plan
 from seawall.telemetry import names
 from seawall.telemetry.spans import Spans
 
+_log = logging.getLogger("seawall.telemetry")
 _OK: Final = StatusCode.OK.name
 
 
@@ -30,7 +32,12 @@ def call_span(spans: Spans) -> Layer:
             method = call.method
             facts = known.get(method) or known.setdefault(method, _facts(method))
             current = context.get_current()
-            span, headers = spans.begin(facts[names.RPC_METHOD], SpanKind.CLIENT, facts, current)
+            try:
+                name = facts[names.RPC_METHOD]
+                span, headers = spans.begin(name, SpanKind.CLIENT, facts, current)
+            except Exception:  # a sampler's or a processor's trouble is not the call's
+                _log.exception("the call of %s is not traced", method.path)
+                return inner(call)
             if span is None:
                 call.metadata += headers
                 return inner(call)
