@@ -21,7 +21,7 @@ from services.demo.faults import FULL
 from services.demo.fleet import DemoError
 from services.demo.run import Options, run
 
-SHORT = 18.0
+SHORT = 28.0
 
 
 def arguments() -> Options:

@@ -25,6 +25,7 @@ _log = logging.getLogger("seawall.telemetry")
 _UNSET: Final = Status()
 _DROPPED: Final = TraceFlags(TraceFlags.DEFAULT)
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
+_LOW_64: Final = (1 << 64) - 1
 
 
 class LightSpan(ReadableSpan, trace.Span):
@@ -119,25 +120,34 @@ class LightSpans(Spans):
         # A root, and a sampler known to draw by ratio alone: draw as it would, without the
         # objects that asking it takes. A client that samples one in a hundred mostly ends here.
         bits = getrandbits(192)
-        trace_id = bits >> 64
-        if trace_id & TraceIdRatioBased.TRACE_ID_LIMIT >= self._bound:
+        if bits >> 64 & TraceIdRatioBased.TRACE_ID_LIMIT >= self._bound:
             text = f"{bits:048x}"
             return None, (("traceparent", f"00-{text[:32]}-{text[32:]}-00"),)
-        return self.start(name, kind, facts, current, trace_id)[0], ()
+        return self._ask(name, kind, facts, current, None, bits >> 64)[0], ()
 
     def start(
+        self, name: str, kind: SpanKind, facts: Mapping[str, Any], parent: Context
+    ) -> tuple[trace.Span | None, SpanContext]:
+        if self._bound is not None and not parent:
+            bits = getrandbits(192)
+            if bits >> 64 & TraceIdRatioBased.TRACE_ID_LIMIT >= self._bound:
+                return None, SpanContext(bits >> 64, bits & _LOW_64 or 1, False, _DROPPED)
+            return self._ask(name, kind, facts, parent, None, bits >> 64)
+        above: SpanContext | None = trace.get_current_span(parent).get_span_context()
+        if above is not None and above.is_valid:
+            return self._ask(name, kind, facts, parent, above, above.trace_id)
+        return self._ask(name, kind, facts, parent, None, self._ids.generate_trace_id())
+
+    def _ask(
         self,
         name: str,
         kind: SpanKind,
         facts: Mapping[str, Any],
         parent: Context,
-        trace_id: int | None = None,
+        above: SpanContext | None,
+        trace_id: int,
     ) -> tuple[trace.Span | None, SpanContext]:
-        above: SpanContext | None = trace.get_current_span(parent).get_span_context()
-        if above is not None and above.is_valid:
-            trace_id = above.trace_id
-        else:
-            above, trace_id = None, trace_id or self._ids.generate_trace_id()
+        """Do as the sampler says."""
         result = self._sampler.should_sample(parent, trace_id, name, kind, facts, ())
         decision = result.decision
         if decision is Decision.RECORD_ONLY:  # rare, and not worth a way of its own

@@ -20,6 +20,7 @@ from seawall.telemetry.spans import Spans
 _log = logging.getLogger("seawall.telemetry")
 _TRACEPARENT: Final = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _FIELDS: Final = frozenset(("traceparent",))
+_NO_PARENT: Final = Context()
 
 
 class ServerSpans:
@@ -66,11 +67,12 @@ class ServerSpans:
 
     def _parent(self, metadata: Any) -> Context:
         """The caller's context, as the propagators that are set read it."""
-        found = {
-            key: value for key, value in metadata if key in self._fields and isinstance(value, str)
-        }
+        found: dict[str, str] = {}
+        for key, value in metadata:
+            if key in self._fields and isinstance(value, str):
+                found[key] = value
         if not found:
-            return Context()
+            return _NO_PARENT
         if found.keys() == _FIELDS:
             match = _TRACEPARENT.fullmatch(found["traceparent"])
             if match is not None:

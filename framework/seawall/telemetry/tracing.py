@@ -26,11 +26,11 @@ def call_span(spans: Spans) -> Layer:
     """A CLIENT span over the whole call, all attempts and waits included."""
 
     def layer(inner: Handler) -> Handler:
-        known: dict[Method, dict[str, str]] = {}
+        known: dict[str, dict[str, str]] = {}
 
         def handler(call: Call) -> Plan:
             method = call.method
-            facts = known.get(method) or known.setdefault(method, _facts(method))
+            facts = known.get(method.path) or known.setdefault(method.path, _facts(method))
             current = context.get_current()
             try:
                 name = facts[names.RPC_METHOD]
