@@ -67,10 +67,8 @@ class ServerSpans:
 
     def _parent(self, metadata: Any) -> Context:
         """The caller's context, as the propagators that are set read it."""
-        found: dict[str, str] = {}
-        for key, value in metadata:
-            if key in self._fields and isinstance(value, str):
-                found[key] = value
+        fields = self._fields
+        found = {k: v for k, v in metadata if k in fields and isinstance(v, str)}
         if not found:
             return _NO_PARENT
         if found.keys() == _FIELDS:
