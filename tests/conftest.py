@@ -7,10 +7,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import seawall
 from tests.echo import EchoService
 from tests.protos import echo_pb2_grpc as pb_grpc
+
+# The same examples every time, and no word about how fast a busy machine makes them.
+settings.register_profile(
+    "steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("steady")
 
 Start = Callable[..., Awaitable[EchoService]]
 
