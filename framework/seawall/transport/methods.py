@@ -62,7 +62,8 @@ class Bound:
         self._path = path
         self.loop = asyncio.get_running_loop()
         self.limits = channel.limits_on(self.loop)
-        self.active = channel.active
+        streaming = self.request_streaming or self.response_streaming
+        self.active = channel.streams if streaming else channel.active
         self._route = channel.router.route(
             path,
             request_streaming=self.request_streaming,
@@ -109,8 +110,10 @@ class Bound:
         return self, call, route.handler(call), route.discovery, arguments, items
 
 
-class UnaryUnary(Bound, aio.UnaryUnaryMultiCallable[Any, Any]):
-    arity = "unary_unary"
+class _FromMessage(Bound):
+    """A method with one request; ``call`` is the kind of call that it makes."""
+
+    call: type[UnaryUnaryCall | UnaryStreamCall]
 
     def __call__(
         self,
@@ -121,39 +124,17 @@ class UnaryUnary(Bound, aio.UnaryUnaryMultiCallable[Any, Any]):
         credentials: grpc.CallCredentials | None = None,
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
-    ) -> UnaryUnaryCall:
+    ) -> Any:
         message = self._serialize(request)
         facts = self._facts(timeout, metadata, wait_for_ready, credentials, compression)
-        driver = UnaryUnaryCall(message, *facts)
+        driver = self.call(message, *facts)
         self.active.add(driver)
         driver._step(None)
         return driver
 
 
-class UnaryStream(Bound, aio.UnaryStreamMultiCallable[Any, Any]):
-    arity = "unary_stream"
-    response_streaming = True
-
-    def __call__(
-        self,
-        request: Any,
-        *,
-        timeout: float | None = None,
-        metadata: MetadataLike | None = None,
-        credentials: grpc.CallCredentials | None = None,
-        wait_for_ready: bool | None = None,
-        compression: grpc.Compression | None = None,
-    ) -> UnaryStreamCall:
-        message = self._serialize(request)
-        facts = self._facts(timeout, metadata, wait_for_ready, credentials, compression)
-        driver = UnaryStreamCall(message, *facts)
-        self._channel.streams.add(driver)
-        driver._step(None)
-        return driver
-
-
 class _FromStream(Bound):
-    """A method whose requests are a stream; ``call`` is the kind of call that it makes."""
+    """A method whose requests are a stream."""
 
     request_streaming = True
     call: type[StreamUnaryCall | StreamStreamCall]
@@ -169,9 +150,20 @@ class _FromStream(Bound):
     ) -> Any:
         facts = self._facts(timeout, metadata, wait_for_ready, credentials, compression)
         driver = self.call(self._serialize, request_iterator, *facts)
-        self._channel.streams.add(driver)
+        self.active.add(driver)
         driver._step(None)
         return driver
+
+
+class UnaryUnary(_FromMessage, aio.UnaryUnaryMultiCallable[Any, Any]):
+    arity = "unary_unary"
+    call = UnaryUnaryCall
+
+
+class UnaryStream(_FromMessage, aio.UnaryStreamMultiCallable[Any, Any]):
+    arity = "unary_stream"
+    response_streaming = True
+    call = UnaryStreamCall
 
 
 class StreamUnary(_FromStream, aio.StreamUnaryMultiCallable[Any, Any]):
