@@ -32,6 +32,10 @@ def test_the_callers_own_mistakes_are_not_papered_over():
     assert not outcome.ok and outcome.code is StatusCode.NOT_FOUND
 
 
+def test_a_method_that_nobody_has_is_not_papered_over():
+    assert not World({"a": fails(StatusCode.UNIMPLEMENTED)}).run(fallback="x").ok
+
+
 def test_a_function_that_fails_leaves_the_failure_and_says_so():
     world = World({"a": fails()})
     call = world.call(fallback=lambda failure: 1 / 0)

@@ -206,6 +206,31 @@ def test_without_another_endpoint_a_slow_attempt_is_waited_for():
     assert world.sent == ["a"]
 
 
+def test_an_endpoint_that_connects_during_a_slow_attempt_is_tried():
+    """A client's first call goes to whichever instance is connected first."""
+    world = World({"a": ok(1e9), "b": ok()})
+    late = world.endpoint("b")
+    world.group.set_ready(late, False)
+
+    def frozen():
+        world.group.set_ready(late, True)
+        return ok(1e9)
+
+    world.servers["a"] = frozen
+    assert world.run(timeout=0.9).ok
+    assert world.sent == ["a", "b"]
+
+
+def test_a_method_that_one_instance_lacks_is_called_elsewhere():
+    world = World({"a": fails(StatusCode.UNIMPLEMENTED), "b": ok()})
+    for _ in range(20):
+        assert world.run().ok
+    assert world.sent.count("a") == 1  # it did not look fast
+    assert world.endpoint("a").breaker.failures == 0
+    assert world.runner.slept == []
+    assert not World({"a": fails(StatusCode.UNIMPLEMENTED)}).run(method=CHARGE).ok
+
+
 def test_an_explicit_limit_ends_the_attempt():
     world = World({"a": ok(0.5), "b": ok()}, EXPLICIT)
     assert world.run(timeout=0.9).ok

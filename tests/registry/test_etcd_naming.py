@@ -24,7 +24,7 @@ _json = st.recursive(
 
 @given(
     st.from_regex(r"[A-Za-z0-9._:\-]+", fullmatch=True),
-    st.text(min_size=1),
+    st.integers(1, 65535).map(lambda port: f"host-{port}.example:{port}"),
     st.dictionaries(
         st.text().filter(lambda name: name != "id"),
         _json.filter(lambda x: x != float("inf") and x != float("-inf")),
@@ -109,3 +109,12 @@ def test_facts_must_be_json() -> None:
         encode("ns", Instance(SERVICE, "i1", "a:1", {"weight": float("nan")}))
     with pytest.raises(ConfigError, match="address"):
         encode("ns", Instance(SERVICE, "i1", ""))
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1", "h:0", "h:99999", "a b:1", "h\x00:1", "[zz]:1", ""]
+)
+def test_an_address_that_nobody_can_dial_is_malformed(address: str) -> None:
+    value = json.dumps({"Op": 0, "Addr": address}).encode()
+    with pytest.raises(Malformed):
+        decode(PREFIX, PREFIX + b"x", value, SERVICE)

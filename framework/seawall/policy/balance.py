@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -61,7 +61,7 @@ def _balanced(
         candidates = found
     endpoint = call.endpoint = picker.pick(candidates, call)
     if len(candidates) == 1 and call.keep_late:
-        call.limit = None  # there is nowhere else to try beside it
+        call.abandon = partial(_elsewhere, call, group, call.abandon)
     endpoint.outstanding += 1
     started = clock()
     breaker = endpoint.breaker
@@ -79,6 +79,12 @@ def _balanced(
             endpoint.outstanding -= 1
         if probe:
             breaker.release()
+
+
+def _elsewhere(call: Call, group: Group, allowed: Callable[[], bool] | None) -> bool:
+    """Whether there is an instance by now that has not been tried; asked when a share is spent."""
+    others = (e for e in group.ready if e is not call.endpoint and e not in call.tried)
+    return any(others) and (allowed is None or allowed())
 
 
 def _has_ended(

@@ -22,6 +22,9 @@ class Verdict(Enum):
     """The instance is healthy and has too much to do. Says nothing against it."""
     FAULT = "fault"
     """The instance, or the way there, is at fault; the call may have been run."""
+    ABSENT = "absent"
+    """The instance does not have the method; another may, as with versions side by side, or when
+    the registry's address is somebody else's by now. It may be well in all else."""
     CANCELLED = "cancelled"
     """The caller lost interest. Says nothing about anybody."""
     UNTOLD = "untold"
@@ -41,7 +44,7 @@ _OF_CODE: Final = {
     StatusCode.FAILED_PRECONDITION: Verdict.CALLER,
     StatusCode.ABORTED: Verdict.CALLER,
     StatusCode.OUT_OF_RANGE: Verdict.CALLER,
-    StatusCode.UNIMPLEMENTED: Verdict.CALLER,
+    StatusCode.UNIMPLEMENTED: Verdict.ABSENT,
     StatusCode.INTERNAL: Verdict.FAULT,
     StatusCode.UNAVAILABLE: Verdict.FAULT,
     StatusCode.DATA_LOSS: Verdict.FAULT,

@@ -7,6 +7,7 @@ from seawall.policy.classify import Verdict, classify
 from seawall.policy.plan import Handler, Plan, Run
 
 OPTION = "fallback"
+_NOT_MENDED = (Verdict.CALLER, Verdict.ABSENT, Verdict.CANCELLED)
 
 
 def fallback(inner: Handler) -> Handler:
@@ -29,7 +30,7 @@ def fallback(inner: Handler) -> Handler:
 
 def _with_fallback(call: Call, inner: Handler, source: object) -> Plan:
     outcome: Outcome = yield from inner(call)
-    if outcome.ok or classify(outcome) in (Verdict.CALLER, Verdict.CANCELLED):
+    if outcome.ok or classify(outcome) in _NOT_MENDED:
         return outcome
     if not callable(source):
         call.note("answered by the fallback value")

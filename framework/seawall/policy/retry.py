@@ -104,8 +104,8 @@ class _Retrier:
     def _pause(self, failure: Failure, backoffs: int) -> float:
         if failure.pushback is not None:
             return failure.pushback
-        if failure.limit:
-            return 0.0  # it has been waited for long enough
+        if failure.limit or classify(failure) is Verdict.ABSENT:
+            return 0.0  # it has been waited for long enough, or waiting would change nothing
         return self.policy.backoff(backoffs, self._random)
 
     def _repeatable(self, call: Call) -> bool:
@@ -117,7 +117,7 @@ class _Retrier:
             return failure.code is StatusCode.UNAVAILABLE
         if not_executed(failure):
             return verdict in (Verdict.REFUSED, Verdict.OVERLOAD)
-        listed = failure.limit or failure.code in self.policy.codes
+        listed = failure.limit or failure.code in self.policy.codes or verdict is Verdict.ABSENT
         if listed or failure.stop:
             self.budget.failure()
         if listed and not self._repeatable(call):

@@ -289,7 +289,7 @@ class RegistryConformance(WatchConformance):
         async with self.pair(registry_url) as (owner, watcher):
             lists = watcher.watch(service)
             await until(lists, set())
-            await owner.register([Instance(service, one, f"10.0.0.1:{one[1:]}") for one in ids])
+            await owner.register([Instance(service, one, f"10.0.0.1:1{one[1:]}") for one in ids])
             await until(lists, ids)
             await until(watcher.watch(service), ids)
 

@@ -12,6 +12,7 @@ from typing import Final, NoReturn
 
 from seawall.call import JSON, Instance
 from seawall.errors import ConfigError
+from seawall.registry.addresses import address_problem
 
 _ADD: Final = 0
 """``Op`` of an entry that stands."""
@@ -42,8 +43,10 @@ def encode(namespace: str, instance: Instance) -> tuple[bytes, bytes]:
     """Key and value of an instance. Raises ``ConfigError`` if it can't be written."""
     if not _IDENTITY.fullmatch(instance.id):
         raise ConfigError("id", f"instance id {instance.id!r} would break the key")
-    if not instance.address:
-        raise ConfigError("address", f"instance {instance.id!r} of {instance.service} has none")
+    if problem := address_problem(instance.address):
+        raise ConfigError(
+            "address", f"{instance.address!r} of {instance.id!r} of {instance.service} {problem}"
+        )
     metadata = {**instance.metadata, _ID: instance.id}
     try:
         value = json.dumps(
@@ -82,6 +85,8 @@ def decode(prefix: bytes, key: bytes, value: bytes, service: str) -> Instance | 
     address = entry.get("Addr")
     if not isinstance(address, str) or not address:
         raise Malformed("Addr is missing or not a string")
+    if problem := address_problem(address):
+        raise Malformed(f"Addr {address!r}: {problem}")
     metadata = _metadata(entry.get("Metadata"))
     identity = metadata.pop(_ID, None)
     return Instance(service, identity if isinstance(identity, str) else tail, address, metadata)
