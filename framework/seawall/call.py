@@ -57,7 +57,7 @@ class Instance:
 class Endpoint:
     """An instance as one client sees it: its connection's state and its statistics.
 
-    Balancers read it, the balance and breaker layers write it. It lives for as long as the
+    Balancers read it, the balance layer writes it. It lives for as long as the
     registry lists the instance, so statistics survive changes to the others.
     """
 
