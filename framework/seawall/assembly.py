@@ -149,10 +149,11 @@ class Assembly:
 
     def _endpoint(self, instance: Instance, group: Group) -> Endpoint:
         def moved(old: State, new: State) -> None:
-            group.count_tripped()
+            group.trip(endpoint)
             self._listener(BreakerChanged(group.service, instance.address, old.value, new.value))
 
-        return Endpoint(instance, Breaker(self._config.breaker, moved), PeakEwma())
+        endpoint = Endpoint(instance, Breaker(self._config.breaker, moved), PeakEwma())
+        return endpoint
 
 
 class _Service:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from math import inf
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from grpc import StatusCode
 
 if TYPE_CHECKING:
     from seawall.errors import Refused
+
+WEIGHT: Final = "weight"
+"""The fact that says how much an instance takes, in relation to the others: a number; 1 if it is
+missing, 0 = nothing."""
+PAUSED: Final = "paused"
+"""The fact that says, if it is true, that an instance wants no new calls for now."""
 
 JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 
@@ -54,6 +61,28 @@ class Instance:
     """Facts about it: version, zone, weight, started_at, protocol, and the user's own labels."""
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """All instances of a service. Whoever was known before and isn't among them has left."""
+
+    instances: tuple[Instance, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is different from before, by instance id: as much work as there is change."""
+
+    put: tuple[Instance, ...] = ()
+    """New ones, and known ones with another address or other facts."""
+    left: frozenset[str] = frozenset()
+    """Ids of those that said goodbye."""
+    lost: frozenset[str] = frozenset()
+    """Ids of those that vanished without a word: they crashed, or the registry forgot them."""
+
+
+Update = Listing | Change
+
+
 class Endpoint:
     """An instance as one client sees it: its connection's state and its statistics.
 
@@ -62,15 +91,15 @@ class Endpoint:
     """
 
     __slots__ = (
-        "address", "breaker", "instance", "latency", "outstanding", "problem", "ready", "settled",
-        "transport",
+        "address", "breaker", "instance", "latency", "outstanding", "paused", "problem", "ready",
+        "settled", "share", "transport",
     )  # fmt: skip
 
     def __init__(
         self, instance: Instance, breaker: Any, latency: Any, transport: Any = None
     ) -> None:
-        self.instance = instance
         self.address = instance.address
+        self.learn(instance)
         self.breaker = breaker
         """Its ``policy.breaker.Breaker``."""
         self.latency = latency
@@ -85,6 +114,17 @@ class Endpoint:
         """Why it isn't connected, in words."""
         self.outstanding = 0
         """This client's calls that are under way there."""
+
+    def learn(self, instance: Instance) -> None:
+        """Take over what the registry says of it: as it was made, or with other facts."""
+        self.instance = instance
+        facts = instance.metadata
+        weight = facts.get(WEIGHT)
+        self.paused = facts.get(PAUSED) is True or weight == 0
+        """It wants no new calls for now, and stays connected."""
+        usable = isinstance(weight, int | float) and 0 < weight < inf
+        self.share = 1.0 / float(weight) if usable and weight != 1 else 1  # type: ignore[arg-type]
+        """What an outstanding call counts there: half as much at weight 2, twice at 0.5."""
 
     def __repr__(self) -> str:
         state = "ready" if self.ready else "not connected"

@@ -27,6 +27,25 @@ class InstancesChanged(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class FactsChanged(Event):
+    """Instances announced other facts: their weight, or that they are paused, say."""
+
+    service: str
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MassExpiry(Event):
+    """Most instances vanished from the registry without a goodbye and some still answer their
+    health check: these are kept in use until they are listed again, leave, or stop answering."""
+
+    level: ClassVar[str] = "warning"
+    service: str
+    vanished: int
+    kept: int
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointConnected(Event):
     """An instance can be picked from now on."""
 

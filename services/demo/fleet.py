@@ -223,5 +223,5 @@ class Fleet:
 
 async def _watch(service: str, registry: Registry) -> AsyncIterator[set[tuple[str, str]]]:
     """The addresses and ids of a service's instances, whenever they change."""
-    async for instances in registry.watch(f"shop.v1.{service.capitalize()}"):
+    async for instances in registry.lists(f"shop.v1.{service.capitalize()}"):
         yield {(instance.address, instance.id) for instance in instances}

@@ -7,7 +7,7 @@ from grpc import StatusCode
 
 from seawall.balancer import LeastLoaded
 from seawall.balancer.latency import PeakEwma
-from seawall.call import Call, Endpoint, Failure, Method, Outcome, Success
+from seawall.call import Call, Endpoint, Failure, Listing, Method, Outcome, Success
 from seawall.policy.balance import balance
 from seawall.policy.breaker import Breaker, BreakerPolicy
 from seawall.policy.budget import Budget, RetryBudget
@@ -35,6 +35,10 @@ def fails(code: StatusCode = StatusCode.UNAVAILABLE, seconds: float = 0.001, **m
     return seconds, Failure(code, "no", **more)
 
 
+def listing(*addresses: str) -> Listing:
+    return Listing(tuple(instance(address) for address in addresses))
+
+
 class World:
     """Endpoints that answer as ``servers`` says, and the production stack over them."""
 
@@ -50,7 +54,7 @@ class World:
         self.breaker_policy = breaker_policy or BreakerPolicy()
         self.budget = budget or RetryBudget(self.clock)
         self.group = Group("shop.v1.Inventory", self.make)
-        self.group.replace([instance(address) for address in servers])
+        self.group.apply(listing(*servers))
         for endpoint in self.group.endpoints:
             self.group.set_ready(endpoint, True)
         self.handler: Handler = stack(
@@ -65,11 +69,9 @@ class World:
         self.runner = PlanRunner(self.clock, self._answer)
 
     def make(self, found) -> Endpoint:
-        return Endpoint(
-            found,
-            Breaker(self.breaker_policy, lambda old, new: self.group.count_tripped()),
-            PeakEwma(),
-        )
+        breaker = Breaker(self.breaker_policy, lambda old, new: self.group.trip(endpoint))
+        endpoint = Endpoint(found, breaker, PeakEwma())
+        return endpoint
 
     def endpoint(self, address: str) -> Endpoint:
         return next(e for e in self.group.endpoints if e.address == address)

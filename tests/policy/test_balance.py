@@ -7,20 +7,22 @@ from hypothesis import strategies as st
 
 from seawall.balancer import LeastLoaded, RoundRobin, balancer_for
 from seawall.balancer.latency import PeakEwma
+from seawall.call import Listing
 from seawall.errors import NoEndpoints
 from seawall.policy.balance import CONNECT_TIMEOUT, FIRST_LIST_TIMEOUT
 from seawall.policy.retry import NEVER
 from seawall.testing.clock import FakeClock
 from seawall.testing.plans import instance
-from tests.policy.support import READ, World, fails, ok
+from tests.policy.support import READ, World, fails, listing, ok
 
 
 def test_statistics_of_endpoints_that_stay_are_kept():
     world = World({"a": ok(), "b": ok()})
     kept = world.endpoint("a")
     kept.outstanding = 7
-    added, removed = world.group.replace([instance("a"), instance("c")])
-    assert [e.address for e in added] == ["c"] and [e.address for e in removed] == ["b"]
+    turnover = world.group.apply(listing("a", "c"))
+    assert [e.address for e in turnover.added] == ["c"]
+    assert [e.address for e in turnover.removed] == ["b"]
     assert world.endpoint("a") is kept and kept.outstanding == 7
 
 
@@ -110,7 +112,7 @@ def test_least_loaded_spreads_over_equals():
 
 def test_nobody_serves():
     world = World({}, NEVER)
-    world.group.replace([])
+    world.group.apply(listing())
     outcome = world.run()
     assert outcome.refusal is NoEndpoints and outcome.code is StatusCode.UNAVAILABLE
     assert "nobody serves shop.v1.Inventory" in outcome.details
@@ -170,7 +172,7 @@ def test_wait_for_ready_waits_where_others_are_refused():
     def appear():
         world.clock.advance(1.0)
         world.servers["a"] = ok()
-        world.group.replace([instance("a")])
+        world.group.apply(listing("a"))
         world.group.set_ready(world.endpoint("a"), True)
 
     world.runner.on_await = appear
@@ -181,6 +183,6 @@ def test_of_two_instances_at_one_address_the_newer_is_meant():
     world = World({"a": ok()})
     old = replace(instance("a"), id="old", metadata={"started_at": 1.0})
     new = replace(instance("a"), id="new", metadata={"started_at": 2.0})
-    for listed in ([old, new], [new, old]):
-        world.group.replace(listed)
+    for listed in ((old, new), (new, old)):
+        world.group.apply(Listing(listed))
         assert [e.instance.id for e in world.group.endpoints] == ["new"]

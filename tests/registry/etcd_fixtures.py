@@ -110,7 +110,7 @@ class Watching:
     def __init__(self, registry: EtcdRegistry, name: str = "Inventory") -> None:
         self.lists: list[Instances] = []
         self._news = asyncio.Event()
-        self._watch = registry.watch(service(name))
+        self._watch = registry.lists(service(name))
         self.task = asyncio.create_task(self._read())
 
     async def _read(self) -> None:

@@ -89,7 +89,7 @@ async def test_two_watches_share_the_work(url: str, opened: OpenRegistry) -> Non
     registry = opened(url)
     await registry.register([instance()])
     async with Watching(registry) as one, Watching(registry) as other:
-        assert await one.until("i1") is await other.until("i1")
+        assert await one.until("i1") == await other.until("i1")
         one.task.cancel()
         await asyncio.wait([one.task])
         await registry.register([instance("i2")])
@@ -285,7 +285,7 @@ async def test_close_says_goodbye_and_ends_watches(
     with pytest.raises(RegistryError, match="closed"):
         await registration.update([instance()])
     with pytest.raises(RegistryError, match="closed"):
-        await within(anext(aiter(registry.watch(service()))))
+        await within(anext(aiter(registry.lists(service()))))
 
 
 async def test_what_cannot_be_a_key_is_refused(url: str, opened: OpenRegistry) -> None:
@@ -293,7 +293,7 @@ async def test_what_cannot_be_a_key_is_refused(url: str, opened: OpenRegistry) -
     with pytest.raises(ConfigError, match="id"):
         await registry.register([instance("a/b")])
     with pytest.raises(ConfigError, match="service"):
-        await within(anext(aiter(registry.watch("a/b"))))
+        await within(anext(aiter(registry.lists("a/b"))))
 
 
 async def test_a_listener_that_fails_stops_nothing(

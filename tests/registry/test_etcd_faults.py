@@ -251,7 +251,7 @@ async def test_what_etcd_refuses(
     registry = opened(f"etcd://{credentials}{locked.address}{path}")
     for attempt in (
         registry.register([instance()]),
-        anext(aiter(registry.watch(service()))),
+        anext(aiter(registry.lists(service()))),
     ):
         with pytest.raises(RegistryError) as error:
             await within(_awaited(attempt))

@@ -90,7 +90,7 @@ def only_events(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_the_file_of_a_killed_owner_is_removed(local_url: str, directory: Path) -> None:
     async with opened(local_url) as registry, owner_process(local_url, A) as owner:
-        lists = registry.watch(SERVICE)
+        lists = registry.lists(SERVICE)
         await until(lists, {"a"})
         assert len(list(directory.iterdir())) == 1
         owner.kill()
@@ -102,7 +102,7 @@ async def test_a_killed_owner_is_seen_without_inotify(
     local_url: str, without_inotify: None
 ) -> None:
     async with opened(local_url) as registry, owner_process(local_url, A) as owner:
-        lists = registry.watch(SERVICE)
+        lists = registry.lists(SERVICE)
         await until(lists, {"a"})
         owner.kill()
         await until(lists, set())
@@ -110,7 +110,7 @@ async def test_a_killed_owner_is_seen_without_inotify(
 
 async def test_nothing_is_missed_without_inotify(local_url: str, without_inotify: None) -> None:
     async with opened(local_url) as owner, opened(local_url) as registry:
-        lists = registry.watch(SERVICE)
+        lists = registry.lists(SERVICE)
         await until(lists, set())
         registration = await owner.register([A])
         await until(lists, {"a"})
@@ -126,7 +126,7 @@ async def test_an_owner_that_died_earlier_is_not_listed(local_url: str, director
         owner.wait()
     assert len(list(directory.iterdir())) == 1, "nobody was there to remove it"
     async with opened(local_url) as registry:
-        assert await until(registry.watch(SERVICE), set()) == ()
+        assert await until(registry.lists(SERVICE), set()) == ()
     assert list(directory.iterdir()) == []
 
 
@@ -135,7 +135,7 @@ async def test_a_frozen_owner_stays_listed(local_url: str) -> None:
         owner.send_signal(signal.SIGSTOP)
         async with opened(local_url) as registry:
             async with asyncio.timeout(10):
-                assert [one.id for one in await anext(registry.watch(SERVICE))] == ["a"]
+                assert [one.id for one in await anext(registry.lists(SERVICE))] == ["a"]
 
 
 async def test_an_instance_that_came_later_counts(local_url: str) -> None:
@@ -144,10 +144,10 @@ async def test_an_instance_that_came_later_counts(local_url: str) -> None:
         await first.register([A])
         later = await second.register([moved])
         async with asyncio.timeout(10):
-            async for found in first.watch(SERVICE):
+            async for found in first.lists(SERVICE):
                 if found == (moved,):
                     break
-        lists = second.watch(SERVICE)
+        lists = second.lists(SERVICE)
         assert await until(lists, {"a"}) == (moved,)
         await later.close()
         assert await until(lists, {"a"}) == (A,)
@@ -177,7 +177,7 @@ async def test_children_do_not_keep_a_dead_owner_listed(local_url: str, how: str
     async with python_process(_PARENT, local_url, how) as (parent, line), opened(local_url) as it:
         child = int(line)
         try:
-            lists = it.watch(SERVICE)
+            lists = it.lists(SERVICE)
             await until(lists, {"a"})
             parent.kill()
             await until(lists, set())
@@ -193,7 +193,7 @@ async def test_the_clean_up_of_a_child_leaves_the_parent_listed(
     code = code.replace("print(", "os.waitpid(child, 0); print(")
     async with python_process(code, local_url, "fork"), opened(local_url) as registry:
         async with asyncio.timeout(10):
-            assert [one.id for one in await anext(registry.watch(SERVICE))] == ["a"]
+            assert [one.id for one in await anext(registry.lists(SERVICE))] == ["a"]
 
 
 async def test_a_lock_that_is_dropped_after_the_news(
@@ -206,7 +206,7 @@ async def test_a_lock_that_is_dropped_after_the_news(
         return real(file) or bool(late and late.pop())
 
     async with opened(local_url) as registry, owner_process(local_url, A) as owner:
-        lists = registry.watch(SERVICE)
+        lists = registry.lists(SERVICE)
         await until(lists, {"a"})
         monkeypatch.setattr(files, "_is_locked", is_locked)
         owner.kill()
@@ -217,7 +217,7 @@ async def test_a_lock_that_is_dropped_after_the_news(
 async def test_a_goodbye_needs_no_second_look(local_url: str, only_events: None) -> None:
     async with opened(local_url) as owner, opened(local_url) as registry:
         registration = await owner.register([A])
-        lists = registry.watch(SERVICE)
+        lists = registry.lists(SERVICE)
         await until(lists, {"a"})
         await registration.close()
         await until(lists, set())
@@ -290,7 +290,7 @@ async def test_leftovers_are_removed_when_they_are_old(local_url: str, directory
     for path in (old, foreign):
         os.utime(path, (1, 1))
     async with opened(local_url) as registry:
-        await until(registry.watch(SERVICE), set())
+        await until(registry.lists(SERVICE), set())
     assert sorted(directory.iterdir()) == sorted([young, foreign])
 
 
@@ -302,11 +302,11 @@ async def test_what_is_not_ours_is_told_once_and_left_alone(
     os.mkfifo(directory / "0000000000000001-00000001.json")
     events = Events()
     async with opened(local_url, events) as registry:
-        await until(registry.watch(SERVICE), set())
+        await until(registry.lists(SERVICE), set())
         (directory / "later.txt").write_text("x")
         (directory / "later.txt").write_text("y")
         await registry.register([A])
-        await until(registry.watch(SERVICE), {"a"})
+        await until(registry.lists(SERVICE), {"a"})
         told = await events.wait(MalformedEntry, 3)
     assert (directory / "README").read_text() == "hands off"
     names = sorted(Path(event.key).name for event in told)
@@ -346,7 +346,7 @@ async def test_malformed_content(
     own.put(content)
     events = Events()
     async with opened(local_url, events) as registry:
-        await until(registry.watch(SERVICE), ids)
+        await until(registry.lists(SERVICE), ids)
     own.remove()
     (event,) = events
     assert isinstance(event, MalformedEntry)
@@ -365,7 +365,7 @@ async def test_names_do_not_come_from_what_is_registered(local_url: str, directo
     odd = Instance("../../etc", "../x/\0", "a:1")
     async with opened(local_url) as registry:
         await registry.register([odd])
-        assert await until(registry.watch("../../etc"), {odd.id}) == (odd,)
+        assert await until(registry.lists("../../etc"), {odd.id}) == (odd,)
         (path,) = directory.iterdir()
         assert files.NAME.fullmatch(path.name)
         assert path.stat().st_mode & 0o777 == 0o600
@@ -378,7 +378,7 @@ async def test_a_deleted_file_is_put_back(local_url: str, directory: Path) -> No
     events = Events()
     passed: list[Instances] = []
     async with opened(local_url, events) as owner, opened(local_url) as watcher:
-        lists = watcher.watch(SERVICE)
+        lists = watcher.lists(SERVICE)
         await until(lists, set())
         registration = await owner.register([A])
         await until(lists, {"a"})
@@ -396,7 +396,7 @@ async def test_a_deleted_directory_is_made_again(local_url: str, directory: Path
     passed: list[Instances] = []
     async with opened(local_url, events) as owner, opened(local_url) as watcher:
         registration = await owner.register([A])
-        lists = watcher.watch(SERVICE)
+        lists = watcher.lists(SERVICE)
         await until(lists, {"a"})
         shutil.rmtree(directory)
         await events.wait(RegistrationRestored)
@@ -405,7 +405,7 @@ async def test_a_deleted_directory_is_made_again(local_url: str, directory: Path
         assert passed == []
         assert directory.stat().st_mode & 0o777 == 0o700
         async with opened(local_url) as third:
-            await until(third.watch(SERVICE), {"a", "b"})
+            await until(third.lists(SERVICE), {"a", "b"})
 
 
 async def test_a_directory_that_was_moved_away_is_made_again(
@@ -424,7 +424,7 @@ async def test_an_outage_empties_no_list(local_url: str, directory: Path) -> Non
     passed: list[Instances] = []
     async with opened(local_url, events) as registry:
         registration = await registry.register([A])
-        lists = registry.watch(SERVICE)
+        lists = registry.lists(SERVICE)
         await until(lists, {"a"})
         shutil.rmtree(directory)
         directory.touch()  # something is in the way
@@ -451,7 +451,7 @@ async def test_a_watch_waits_for_a_directory_that_cannot_be_used_yet(
     monkeypatch.setattr(directories, "secure", full)
     events = Events()
     async with opened(local_url, events) as registry:
-        waiting = asyncio.ensure_future(anext(registry.watch(SERVICE)))
+        waiting = asyncio.ensure_future(anext(registry.lists(SERVICE)))
         await events.wait(RegistryLost)
         assert "No space left on device" in str(registry.problem)
         with pytest.raises(RegistryUnavailable, match="No space left on device"):
@@ -473,7 +473,7 @@ async def test_what_the_kernel_could_not_tell_is_looked_up(
 
     monkeypatch.setattr(Inotify, "read", overflow)
     async with opened(local_url) as owner, opened(local_url) as watcher:
-        lists = watcher.watch(SERVICE)
+        lists = watcher.lists(SERVICE)
         await until(lists, set())
         await owner.register([A])
         await until(lists, {"a"})
@@ -481,7 +481,7 @@ async def test_what_the_kernel_could_not_tell_is_looked_up(
 
 async def test_a_file_that_its_owner_cannot_put_back_goes(local_url: str, directory: Path) -> None:
     async with owner_process(local_url, A) as owner, opened(local_url) as registry:
-        lists = registry.watch(SERVICE)
+        lists = registry.lists(SERVICE)
         await until(lists, {"a"})
         owner.send_signal(signal.SIGSTOP)
         for path in directory.iterdir():
@@ -498,14 +498,14 @@ async def test_a_listener_that_raises_stops_nothing(
     registry = open_registry(local_url, listener=broken)
     try:
         await registry.register([A])
-        lists = registry.watch(SERVICE)
+        lists = registry.lists(SERVICE)
         await until(lists, {"a"})
         for path in directory.iterdir():
             path.unlink()
         await registry.register([B])
         await until(lists, {"a", "b"})
         async with opened(local_url) as other:
-            await until(other.watch(SERVICE), {"a", "b"})
+            await until(other.lists(SERVICE), {"a", "b"})
     finally:
         await registry.close()
     assert "LookupError: RegistrationRestored" in caplog.text
@@ -531,7 +531,7 @@ async def test_a_directory_that_others_can_write_to_is_refused(
         with pytest.raises(RegistryError, match=f"chmod 700 {directory}"):
             await registry.register([A])
         with pytest.raises(RegistryError, match=f"chmod 700 {directory}"):
-            await anext(registry.watch(SERVICE))
+            await anext(registry.lists(SERVICE))
 
 
 def test_a_directory_of_somebody_else_is_refused(
@@ -582,7 +582,7 @@ async def test_close_releases_every_descriptor(local_url: str, directory: Path) 
         await registry.register([A])
         registration = await registry.register([B])
         await registration.update([A])
-        await until(registry.watch(SERVICE), {"a"})
+        await until(registry.lists(SERVICE), {"a"})
     assert set(Path("/proc/self/fd").iterdir()) <= before
     assert list(directory.iterdir()) == []
 
@@ -595,7 +595,7 @@ async def test_closed(local_url: str) -> None:
         await registry.register([A])
     with pytest.raises(RegistryError, match="closed"):
         await registration.update([A])
-    assert [one async for one in registry.watch(SERVICE)] == []
+    assert [one async for one in registry.lists(SERVICE)] == []
 
 
 def test_another_loop_is_refused(local_url: str) -> None:

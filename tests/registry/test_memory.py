@@ -17,8 +17,8 @@ SERVICE = "x.Y"
 async def test_names_keep_apart() -> None:
     one, other = open_registry("memory://one"), open_registry("memory://other")
     await one.register([Instance(SERVICE, "a", "a:1")])
-    await until(one.watch(SERVICE), {"a"})
-    await until(other.watch(SERVICE), set())
+    await until(one.lists(SERVICE), {"a"})
+    await until(other.lists(SERVICE), set())
 
 
 def test_another_running_loop_is_refused() -> None:
@@ -43,7 +43,7 @@ def test_what_a_closed_loop_left_behind_is_gone() -> None:
         return registry
 
     async def find() -> None:
-        await until(open_registry("memory://left").watch(SERVICE), set())
+        await until(open_registry("memory://left").lists(SERVICE), set())
 
     left = asyncio.run(leave())
     asyncio.run(find())
@@ -58,4 +58,4 @@ async def test_closed() -> None:
         await registry.register([])
     with pytest.raises(RegistryError, match="closed"):
         await registration.update([])
-    assert [one async for one in registry.watch(SERVICE)] == []
+    assert [one async for one in registry.lists(SERVICE)] == []

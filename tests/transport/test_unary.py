@@ -11,6 +11,7 @@ from grpc import StatusCode, aio
 
 import seawall
 from seawall import Instance
+from seawall.call import Listing
 from seawall.registry import Registry
 from tests.echo import failing
 from tests.protos import echo_pb2 as pb
@@ -471,7 +472,7 @@ async def test_a_watch_that_fails_is_tried_again(monkeypatch, start, registry):
             self.watches += 1
             if self.watches == 1:
                 raise OSError("no route")
-            yield (Instance(name, "x", service.address),)
+            yield Listing((Instance(name, "x", service.address),))
             await asyncio.Event().wait()
 
         async def close(self):

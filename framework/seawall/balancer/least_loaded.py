@@ -9,12 +9,12 @@ from seawall.clock import Random
 
 
 class LeastLoaded:
-    """Scan all candidates for the fewest outstanding calls.
+    """Scan all candidates for the fewest outstanding calls, in relation to their weights.
 
     Among those that tie, draw two and take the one with the lower latency estimate. The scan
     avoids an instance that is stuck (its calls pile up), the estimate one that is merely slow,
     and drawing two keeps many clients from choosing the same one at once (Mitzenmacher's power
-    of two choices).
+    of two choices). Of two with unequal weights each is taken as often as its weight says.
     """
 
     __slots__ = ("_random",)
@@ -23,21 +23,24 @@ class LeastLoaded:
         self._random = random
 
     def pick(self, candidates: Sequence[Endpoint], call: Call) -> Endpoint:
-        least = candidates[0].outstanding
+        first = candidates[0]
+        least = first.outstanding * first.share
         tied: list[Endpoint] = []
         for endpoint in candidates:
-            outstanding = endpoint.outstanding
-            if outstanding == least:
+            load = endpoint.outstanding * endpoint.share
+            if load == least:
                 tied.append(endpoint)
-            elif outstanding < least:
-                least = outstanding
+            elif load < least:
+                least = load
                 tied = [endpoint]
         count = len(tied)
         if count == 1:
             return tied[0]
         # One draw gives both: a first, and a second among the others.
-        first, second = divmod(int(self._random() * count * (count - 1)), count - 1)
-        if second >= first:
-            second += 1
-        a, b = tied[first], tied[second]
+        one, other = divmod(int(self._random() * count * (count - 1)), count - 1)
+        if other >= one:
+            other += 1
+        a, b = tied[one], tied[other]
+        if a.share != b.share:
+            return a if self._random() * (a.share + b.share) < b.share else b
         return a if a.latency.rank <= b.latency.rank else b

@@ -165,7 +165,7 @@ def _hope(group: Group) -> float:
     if not group.resolved:
         # A registry that has just gone may be back in a moment.
         return FIRST_LIST_TIMEOUT if group.problem is None else FIRST_LIST_TIMEOUT / 2
-    if not group.ready and any(not e.settled for e in group.endpoints):
+    if not group.ready and any(not (e.settled or e.paused) for e in group.endpoints):
         return CONNECT_TIMEOUT
     return 0.0
 
@@ -199,6 +199,11 @@ def _explain(group: Group) -> tuple[type[Refused], str]:
             "each is being probed: "
             + ", ".join(f"{e.address} ({e.breaker.failures} in a row)" for e in group.ready[:5])
         )
+    if all(e.paused for e in known):
+        return NoEndpoints, (
+            f"all {len(known)} listed instances of {service} are paused: they want no calls until "
+            "they are resumed (or have a weight above 0)"
+        )
     return NoEndpoints, (
         f"{len(known)} instances of {service} are listed and none can be connected: "
         + ", ".join(_trouble(e) for e in known[:5])
@@ -206,4 +211,5 @@ def _explain(group: Group) -> tuple[type[Refused], str]:
 
 
 def _trouble(endpoint: Endpoint) -> str:
-    return f"{endpoint.address} ({endpoint.problem or 'not connected yet'})"
+    trouble = "paused" if endpoint.paused else endpoint.problem or "not connected yet"
+    return f"{endpoint.address} ({trouble})"

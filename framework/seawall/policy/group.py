@@ -2,36 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 
-from seawall.call import Endpoint, Instance
+from seawall.call import Endpoint, Instance, Listing, Update
 from seawall.policy.breaker import State
 
 
+@dataclass(slots=True)
+class Turnover:
+    """What an update did to a group's endpoints."""
+
+    added: list[Endpoint] = field(default_factory=list)
+    removed: list[Endpoint] = field(default_factory=list)
+    changed: list[Endpoint] = field(default_factory=list)
+    """Those whose facts are new; connection and statistics are as they were."""
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.removed or self.changed)
+
+
 class Group:
-    """The endpoints of one service.
+    """The endpoints of one service, one for each address.
 
     ``make`` builds the endpoint of an instance that was not known before. ``ready`` is an
-    immutable snapshot, replaced when it changes, so that a pick iterates over it freely.
+    immutable snapshot, replaced when it changes, so that a pick iterates over it freely. An
+    update costs as much as there is change in it, whatever the number of instances.
     """
 
     __slots__ = (
-        "_endpoints", "_make", "_problem", "ask", "ready", "resolved", "service", "tripped",
+        "_at", "_endpoints", "_listed", "_make", "_problem", "ask", "ready", "resolved", "service",
+        "tripped",
     )  # fmt: skip
 
     def __init__(self, service: str, make: Callable[[Instance], Endpoint]) -> None:
         self.service = service
         self._make = make
-        self._endpoints: dict[tuple[str, str], Endpoint] = {}
+        self._listed: dict[str, Instance] = {}
+        self._at: dict[str, dict[str, Instance]] = {}
+        """By address, then by id: who is listed there."""
+        self._endpoints: dict[str, Endpoint] = {}
+        """By address."""
         self.ready: tuple[Endpoint, ...] = ()
-        """Those whose connection is up."""
+        """Those that calls may go to: connected, and not paused."""
         self.resolved = False
         """Whether the registry has given a list yet, be it empty."""
         self.ask: Callable[[], str | None] = lambda: None
         """Asks the registry what is wrong with it now."""
         self._problem: str | None = None
-        self.tripped = 0
-        """How many breakers are not closed: 0 saves every pick a look at each of them."""
+        self.tripped: set[Endpoint] = set()
+        """Those whose breakers are not closed: none saves every pick a look at each of them."""
+
+    def __len__(self) -> int:
+        """How many instances are listed."""
+        return len(self._listed)
 
     @property
     def problem(self) -> str | None:
@@ -47,30 +71,44 @@ class Group:
         """All that the registry lists, connected or not."""
         return list(self._endpoints.values())
 
-    def replace(self, instances: Iterable[Instance]) -> tuple[list[Endpoint], list[Endpoint]]:
-        """Take over the registry's list; returns what was added and what was removed.
+    def listed(self, ids: Iterable[str]) -> Iterator[Instance]:
+        """The instances of these ids that are listed."""
+        return (self._listed[id_] for id_ in ids if id_ in self._listed)
 
-        Endpoints that stay keep their statistics. One whose facts alone changed is the same.
-        """
+    def endpoint_of(self, instance: Instance) -> Endpoint | None:
+        """The endpoint that stands for an instance; None if it isn't listed (any more)."""
+        endpoint = self._endpoints.get(instance.address)
+        return endpoint if endpoint is not None and endpoint.instance.id == instance.id else None
+
+    def apply(self, update: Update) -> Turnover:
+        """Take over what the registry says. Endpoints that stay keep their statistics."""
         self.resolved = True
-        listed = {(i.id, i.address): i for i in _newest_at_each_address(instances)}
-        removed = [self._endpoints.pop(key) for key in self._endpoints.keys() - listed.keys()]
-        added = []
-        for key, instance in listed.items():
-            known = self._endpoints.get(key)
-            if known is None:
-                self._endpoints[key] = endpoint = self._make(instance)
-                added.append(endpoint)
-            else:
-                known.instance = instance
-        if removed:
-            self.ready = tuple(e for e in self.ready if e not in removed)
-            self.count_tripped()
-        return added, removed
+        addresses: dict[str, None] = {}
+        if isinstance(update, Listing):
+            put: Iterable[Instance] = update.instances
+            gone: Iterable[str] = self._listed.keys() - {one.id for one in update.instances}
+        else:
+            put, gone = update.put, update.left | update.lost
+        for id_ in gone:
+            if known := self._listed.pop(id_, None):
+                self._leave(known, addresses)
+        for instance in put:
+            known = self._listed.get(instance.id)
+            if known == instance:
+                continue
+            if known is not None:
+                self._leave(known, addresses)
+            self._listed[instance.id] = instance
+            self._at.setdefault(instance.address, {})[instance.id] = instance
+            addresses[instance.address] = None
+        return self._settle(addresses)
 
-    def count_tripped(self) -> None:
-        """A breaker moved: count again."""
-        self.tripped = sum(e.breaker.state is not State.CLOSED for e in self._endpoints.values())
+    def trip(self, endpoint: Endpoint) -> None:
+        """An endpoint's breaker moved."""
+        if endpoint.breaker.state is State.CLOSED or not self._stands(endpoint):
+            self.tripped.discard(endpoint)
+        else:
+            self.tripped.add(endpoint)
 
     def set_ready(self, endpoint: Endpoint, ready: bool) -> bool:
         """Note whether an endpoint's connection is up; True if that changed anything."""
@@ -78,24 +116,62 @@ class Group:
             return False
         endpoint.ready = ready
         endpoint.settled = True
-        key = (endpoint.instance.id, endpoint.address)
-        if self._endpoints.get(key) is not endpoint:
+        if not self._stands(endpoint):
             return False  # it was removed meanwhile
-        if ready:
-            self.ready = (*self.ready, endpoint)
-        else:
-            self.ready = tuple(e for e in self.ready if e is not endpoint)
+        self._offer(endpoint)
         return True
 
+    def _leave(self, instance: Instance, addresses: dict[str, None]) -> None:
+        there = self._at[instance.address]
+        del there[instance.id]
+        if not there:
+            del self._at[instance.address]
+        addresses[instance.address] = None
 
-def _newest_at_each_address(instances: Iterable[Instance]) -> Iterable[Instance]:
-    """A process that was killed and is back on its port is listed twice until its lease ends."""
-    newest: dict[str, Instance] = {}
-    for instance in instances:
-        known = newest.get(instance.address)
-        if known is None or _started(instance) >= _started(known):
-            newest[instance.address] = instance
-    return newest.values()
+    def _settle(self, addresses: Iterable[str]) -> Turnover:
+        """Have an endpoint for the newest instance at each of these addresses.
+
+        A process that was killed and is back on its port is listed twice until its lease ends.
+        """
+        turnover = Turnover()
+        for address in addresses:
+            there = self._at.get(address)
+            newest = max(reversed(there.values()), key=_started) if there else None
+            endpoint = self._endpoints.get(address)
+            if endpoint is not None and newest is not None and endpoint.instance.id == newest.id:
+                if endpoint.instance != newest:
+                    endpoint.learn(newest)
+                    turnover.changed.append(endpoint)
+                continue
+            if endpoint is not None:
+                del self._endpoints[address]
+                turnover.removed.append(endpoint)
+            if newest is not None:
+                self._endpoints[address] = made = self._make(newest)
+                turnover.added.append(made)
+        self._withdraw(turnover.removed)
+        for endpoint in turnover.changed:
+            self._offer(endpoint)
+        return turnover
+
+    def _withdraw(self, removed: list[Endpoint]) -> None:
+        if not removed:
+            return
+        gone = set(removed)
+        self.tripped -= gone
+        if not gone.isdisjoint(self.ready):
+            self.ready = tuple(e for e in self.ready if e not in gone)
+
+    def _offer(self, endpoint: Endpoint) -> None:
+        """Have it among those that calls may go to, if they may."""
+        offered, wanted = endpoint in self.ready, endpoint.ready and not endpoint.paused
+        if wanted and not offered:
+            self.ready = (*self.ready, endpoint)
+        elif offered and not wanted:
+            self.ready = tuple(e for e in self.ready if e is not endpoint)
+
+    def _stands(self, endpoint: Endpoint) -> bool:
+        return self._endpoints.get(endpoint.address) is endpoint
 
 
 def _started(instance: Instance) -> float:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 
-from seawall.call import Instance
+from seawall.call import Instance, Update
 from seawall.events import Listener, ignore
+from seawall.registry.roster import Roster
 
 
 class Registration(ABC):
@@ -22,7 +24,7 @@ class Registration(ABC):
 
 
 class Registry(ABC):
-    """Where instances are announced and watched.
+    """Where instances are announced and watched. One of your own has three methods to write.
 
     One object serves one event loop. All three methods may be called any number of times, at the
     same time. ``listener`` is told what changes (see ``seawall.events``).
@@ -32,6 +34,11 @@ class Registry(ABC):
     listener: Listener = staticmethod(ignore)
     problem: str | None = None
     """What is wrong with the registry now, in words for an error message; None = nothing known."""
+    ttl: float = 10.0
+    """Seconds within which an instance that died without a word is dropped."""
+    identity: str | None = None
+    """Names what is listed here, whichever way it is reached: the same for all processes that
+    see the same lists. Last good lists are kept on disk under this name; None = never."""
 
     @abstractmethod
     async def register(self, instances: Sequence[Instance]) -> Registration:
@@ -42,18 +49,29 @@ class Registry(ABC):
         """
 
     @abstractmethod
-    def watch(self, service: str) -> AsyncIterator[tuple[Instance, ...]]:
-        """Yield the whole list of a service's instances, at once and then whenever it changes.
+    def watch(self, service: str) -> AsyncGenerator[Update, None]:
+        """Yield a ``Listing`` of a service's instances at once, then each change.
 
-        The first list may be empty: nobody serves it. While the registry is away nothing is
-        yielded, and the watch resumes by itself with nothing lost; a list is never emptied by an
-        outage. Raises ``RegistryError`` only for what trying again won't mend. Ends by
-        ``aclose()``, by cancellation, or when the registry is closed.
+        A registry that knows only whole lists yields a ``Listing`` each time. The first may be
+        empty: nobody serves it. A reader that is slow gets several changes as one. While the
+        registry is away nothing is yielded, and the watch resumes by itself with nothing lost; a
+        list is never emptied by an outage. Raises ``RegistryError`` only for what trying again
+        won't mend. Ends by ``aclose()``, by cancellation, or when the registry is closed.
         """
 
     @abstractmethod
     async def close(self) -> None:
         """Release everything. What is still registered says goodbye."""
+
+    async def lists(self, service: str) -> AsyncIterator[tuple[Instance, ...]]:
+        """Like ``watch``, but yield all instances each time, in the order of their ids."""
+        roster, told = Roster(), None
+        async with aclosing(self.watch(service)) as updates:
+            async for update in updates:
+                roster.apply(update)
+                if roster.instances != told:
+                    told = roster.instances
+                    yield told
 
     def advertised_host(self) -> str | None:
         """The address of this machine's interface that routes to the registry, if that means

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass, field
 
-from seawall.call import Instance
+from seawall.call import Instance, Listing
 
 Instances = tuple[Instance, ...]
 
@@ -65,7 +65,7 @@ class Board:
         by_id = {one.id: one for key in sorted(shelf) for one in shelf[key]}
         return tuple(by_id[id_] for id_ in sorted(by_id))
 
-    async def watch(self, service: str, owner: object) -> AsyncGenerator[Instances, None]:
+    async def watch(self, service: str, owner: object) -> AsyncGenerator[Listing, None]:
         """Yield the instances of ``service`` now and after each change, until ``end(owner)``."""
         watch = _Watch(owner)
         self._watches.setdefault(service, set()).add(watch)
@@ -78,7 +78,7 @@ class Board:
                     await watch.wake.wait()
                 else:
                     told = now
-                    yield now
+                    yield Listing(now)
         finally:
             self._watches[service].discard(watch)
             if not self._watches[service]:

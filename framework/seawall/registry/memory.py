@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from itertools import count
 from typing import Final
 from urllib.parse import unquote
 
-from seawall.call import Instance
+from seawall.call import Instance, Update
 from seawall.errors import ConfigError, RegistryError
 from seawall.events import Listener, ignore
 from seawall.registry.base import Registration, Registry
@@ -52,12 +52,12 @@ class MemoryRegistry(Registry):
         await registration.update(instances)
         return registration
 
-    async def watch(self, service: str) -> AsyncIterator[tuple[Instance, ...]]:
+    async def watch(self, service: str) -> AsyncGenerator[Update, None]:
         if self._closed:
             return
-        async with aclosing(self._room().board.watch(service, self)) as lists:
-            async for instances in lists:
-                yield instances
+        async with aclosing(self._room().board.watch(service, self)) as listings:
+            async for listing in listings:
+                yield listing
 
     async def close(self) -> None:
         self._closed = True

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 from urllib.parse import unquote
 
-from seawall.call import Instance
+from seawall.call import Instance, Listing, Update
 from seawall.errors import ConfigError, RegistryError
 from seawall.events import Listener, ignore
 from seawall.registry.addresses import address_problem
@@ -40,11 +40,11 @@ class StaticRegistry(Registry):
             raise RegistryError(f"{self.url} is closed")
         return _StaticRegistration()
 
-    async def watch(self, service: str) -> AsyncIterator[tuple[Instance, ...]]:
+    async def watch(self, service: str) -> AsyncGenerator[Update, None]:
         if self._closed.is_set():
             return
         addresses = self._services.get(service, self._anywhere)
-        yield tuple(Instance(service, address, address) for address in addresses)
+        yield Listing(tuple(Instance(service, address, address) for address in addresses))
         await self._closed.wait()
 
     async def close(self) -> None:

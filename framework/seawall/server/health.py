@@ -23,6 +23,8 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc]
 
     def __init__(self, services: Iterable[str]) -> None:
         super().__init__()
+        self._status = NOT_SERVING
+        self._paused: set[str] = set()
         self.statuses = dict.fromkeys(("", *services), NOT_SERVING)
 
     async def apply(self) -> None:
@@ -31,7 +33,22 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc]
             await self.set(service, status)
 
     async def set_all(self, status: int) -> None:
-        self.statuses = dict.fromkeys(self.statuses, status)
+        self._status = status
+        await self._refresh()
+
+    async def pause(self, services: Iterable[str], paused: bool) -> None:
+        """A paused service is NOT_SERVING; the whole server is when all of them are."""
+        if paused:
+            self._paused |= set(services)
+        else:
+            self._paused -= set(services)
+        await self._refresh()
+
+    async def _refresh(self) -> None:
+        for service in self.statuses:
+            self.statuses[service] = NOT_SERVING if service in self._paused else self._status
+        if self._paused.issuperset(service for service in self.statuses if service):
+            self.statuses[""] = NOT_SERVING
         await self.apply()
 
     async def enter_graceful_shutdown(self) -> None:

@@ -14,7 +14,7 @@ import logging
 import re
 import socket
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from grpc import aio
@@ -22,9 +22,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from seawall.assembly import connect, registry_at
-from seawall.call import Instance
-from seawall.errors import RegistryError, ServiceError
-from seawall.registry.base import Registration, Registry
+from seawall.call import JSON, PAUSED
+from seawall.errors import ServiceError
+from seawall.registry.base import Registry
+from seawall.server.announcement import Announcement
 from seawall.server.handlers import Handlers
 from seawall.server.health import SERVING, Health
 from seawall.server.service import Service, client
@@ -53,7 +54,8 @@ class Server:
         self._stopping: asyncio.Task[None] | None = None
         self.ended = False
         """Whether it has been stopped, or has failed to start."""
-        self._registration: Registration | None = None
+        self._announcement: Announcement | None = None
+        self._served: dict[Service, list[str]] = {}
         self._grpc: Any = None
         self._answering = False
         self.channel: Channel
@@ -82,6 +84,18 @@ class Server:
             self._stopping = asyncio.create_task(self._stop())
         await asyncio.shield(self._stopping)
 
+    async def change(self, service: Service, facts: Mapping[str, JSON]) -> None:
+        """Announce other facts of what ``service`` serves; a paused one isn't healthy either."""
+        if self._announcement is None or self._stopping is not None:
+            raise ServiceError(
+                f"{type(service).__name__} is not serving: its facts can be changed from "
+                "on_start() on, until it is stopped"
+            )
+        names = self._served[service]
+        if PAUSED in facts:
+            await self.health.pause(names, paused=facts[PAUSED] is True)
+        await self._announcement.change(names, facts)
+
     async def _start(self) -> None:
         settings = self._settings
         registry = registry_at(settings.registry, self._listener)
@@ -96,6 +110,9 @@ class Server:
         self.port = self._bind(host)
         self._closing.push_async_callback(self._close_port)
         self.address = _address(settings.advertise, registry.advertised_host(), host, self.port)
+        self._announcement = Announcement(
+            self.names, self._identity(), self.address, self._settings.metadata()
+        )
         for service in self._services:
             service._server = self
         await self._find_dependencies()
@@ -105,20 +122,9 @@ class Server:
         await self._grpc.start()
         self._answering = True
         await self.health.set_all(SERVING)
-        self._registration = await self._register(registry)
-        self._closing.push_async_callback(self._registration.close)
+        await self._announcement.make(registry)
+        self._closing.push_async_callback(self._announcement.withdraw)
         _log.info("serving %s at %s", ", ".join(self.names), self.address)
-
-    async def _register(self, registry: Registry) -> Registration:
-        """Register; given up half-way, what was announced meanwhile is taken back."""
-        registering = asyncio.ensure_future(registry.register(self._instances()))
-        try:
-            return await asyncio.shield(registering)
-        except asyncio.CancelledError:
-            registering.cancel()
-            with contextlib.suppress(asyncio.CancelledError, RegistryError):
-                await (await registering).close()
-            raise
 
     def _build(self) -> None:
         self._grpc = aio.server(options=[*SERVER_OPTIONS, ("grpc.so_reuseport", 0)])
@@ -126,8 +132,10 @@ class Server:
         handlers = Handlers(None if traced is None else ServerSpans(traced))
         recorder = Recorder(self._grpc, handlers.wrap)
         for service, adders in self._adders:
+            before = len(recorder.names)
             for add in adders:
                 add(service, recorder)
+            self._served[service] = recorder.names[before:]
         self.names = recorder.names
         self.health = Health(self.names)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._grpc)
@@ -180,12 +188,9 @@ class Server:
             if isinstance(value, client)
         ]
 
-    def _instances(self) -> list[Instance]:
-        identity = self._settings.instance_id or (
-            f"{socket.gethostname()}-{self.port}-{uuid.uuid4().hex[:8]}"
-        )
-        facts = self._settings.metadata()
-        return [Instance(name, identity, self.address, facts) for name in self.names]
+    def _identity(self) -> str:
+        made_up = f"{socket.gethostname()}-{self.port}-{uuid.uuid4().hex[:8]}"
+        return self._settings.instance_id or made_up
 
     async def _stop(self) -> None:
         if self._starting is not None and not self._starting.done():
@@ -199,13 +204,13 @@ class Server:
             self.ended = True
 
     async def _drain(self) -> None:
-        settings = self._settings
+        settings, announcement = self._settings, self._announcement
         async with self._closing:
-            if self._registration is None:
+            if announcement is None or not announcement.made:
                 return  # it never came as far as being found
             _log.info("stopping %s at %s", ", ".join(self.names), self.address)
             await self.health.enter_graceful_shutdown()
-            await self._registration.close()
+            await announcement.withdraw()
             # Clients hear of it within 0.1 s; until they have, they are still answered.
             await asyncio.sleep(settings.settle or 0)
             # GOAWAY: what is sent from now on was not processed, and clients' cores know it.

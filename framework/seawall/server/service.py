@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, overload
 
+from seawall.call import JSON, PAUSED, WEIGHT
 from seawall.errors import ServiceError
-from seawall.server.settings import Settings
+from seawall.server.settings import OWN_FACTS, Settings, checked_weight
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,6 +99,36 @@ class Service:
         start that is under way is given up."""
         if self._server is not None:
             await self._server.stop()
+
+    async def set_weight(self, weight: float) -> None:
+        """Take more or fewer calls, in relation to the other instances' weights (1 by default).
+
+        Clients see it at once, and keep their connections. Returns when the registry has it;
+        raises ``RegistryUnavailable`` if that is away: it is told as soon as it is back. Raises
+        ``ConfigError`` for what is no number above 0, ``ServiceError`` if it isn't started.
+        """
+        await self.server.change(self, {WEIGHT: checked_weight(weight)})
+
+    async def set_labels(self, **labels: JSON) -> None:
+        """Announce further facts, or other ones; a label that is None no longer. As ``set_weight``.
+
+        What the framework itself announces (version, zone, ...) can't be a label.
+        """
+        taken = sorted(labels.keys() & OWN_FACTS)
+        if taken:
+            raise ServiceError(f"{taken[0]!r} is no label: the framework announces it itself")
+        await self.server.change(self, labels)
+
+    async def pause(self) -> None:
+        """Ask for no new calls until ``resume``; calls under way go on, connections stay.
+
+        Its health is NOT_SERVING meanwhile, for those who look there. As ``set_weight``.
+        """
+        await self.server.change(self, {PAUSED: True})
+
+    async def resume(self) -> None:
+        """Take calls again after ``pause``. As ``set_weight``."""
+        await self.server.change(self, {PAUSED: None})
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from seawall.call import JSON
+from seawall.call import JSON, PAUSED, WEIGHT
 from seawall.errors import ConfigError
 from seawall.events import Listener
 from seawall.registry.base import Registry
@@ -44,6 +44,7 @@ class Settings:
     zone: str | None = None
     """SEAWALL_ZONE, else empty."""
     weight: float = 1.0
+    """How much it takes in relation to the others; see ``Service.set_weight`` and ``pause``."""
     labels: Mapping[str, JSON] = field(default_factory=dict)
     """Any further facts for the registry."""
     instance_id: str | None = None
@@ -64,6 +65,7 @@ class Settings:
         settle = SETTLE if self.settle is None else self.settle
         if not (0 <= grace < math.inf and 0 <= settle < math.inf):
             raise ConfigError("grace", "grace and settle are seconds: numbers from 0 on")
+        checked_weight(self.weight)
         changed = {
             "host": self.host or os.environ.get("SEAWALL_HOST"),
             "port": int(port),
@@ -81,11 +83,23 @@ class Settings:
             **self.labels,
             "version": self.version or "",
             "zone": self.zone or "",
-            "weight": self.weight,
+            WEIGHT: self.weight,
             "started_at": round(time.time(), 3),
             "protocol": "grpc",
             PERMITTED: SERVER_PERMITS_MS,
         }
+
+
+OWN_FACTS: Final = frozenset(Settings().metadata()) | {PAUSED, "id"}
+"""What an instance's facts may not be called by its user."""
+
+
+def checked_weight(weight: object) -> float:
+    """``weight``, if it is one. Raises ``ConfigError``."""
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
+        mend = "; to take no calls at all, pause()" if weight == 0 else ""
+        raise ConfigError("weight", f"must be a number above 0, not {weight!r}{mend}")
+    return weight
 
 
 def _number(variable: str, given: float | None, default: float, *, whole: bool = False) -> float:

@@ -145,13 +145,13 @@ class WatchConformance:
 
     async def test_nobody_serves_an_unknown_service(self, registry_url: str, service: str) -> None:
         async with self.pair(registry_url) as (_, watcher):
-            assert await until(watcher.watch(service), set()) == ()
+            assert await until(watcher.lists(service), set()) == ()
 
     async def test_a_cancelled_watch_leaves_no_task(self, registry_url: str, service: str) -> None:
         async with self.pair(registry_url) as (_, watcher):
-            await until(watcher.watch(service), set())  # what is shared by all has been started
+            await until(watcher.lists(service), set())  # what is shared by all has been started
             before = asyncio.all_tasks()
-            lists = watcher.watch(service)
+            lists = watcher.lists(service)
             await until(lists, set())
             waiting = asyncio.ensure_future(anext(lists))
             await asyncio.sleep(0)
@@ -161,7 +161,7 @@ class WatchConformance:
 
     async def test_close_ends_the_watches(self, registry_url: str, service: str) -> None:
         async with self.pair(registry_url) as (_, watcher):
-            lists = watcher.watch(service)
+            lists = watcher.lists(service)
             await until(lists, set())
             waiting = asyncio.ensure_future(anext(lists))
             await asyncio.sleep(0)
@@ -174,7 +174,7 @@ class WatchConformance:
         before = asyncio.all_tasks()
         async with self.pair(registry_url) as (owner, watcher):
             await owner.register([Instance(service, "a", "127.0.0.1:1001")])
-            lists = watcher.watch(service)
+            lists = watcher.lists(service)
             async with asyncio.timeout(LIMIT):
                 await anext(lists)
                 await watcher.close()
@@ -204,7 +204,7 @@ class RegistryConformance(WatchConformance):
         }
         instance = Instance(service, "a", "127.0.0.1:1001", facts)
         async with self.pair(registry_url) as (owner, watcher):
-            lists = watcher.watch(service)
+            lists = watcher.lists(service)
             await until(lists, set())
             await owner.register([instance])
             assert await until(lists, {"a"}) == (instance,)
@@ -212,7 +212,7 @@ class RegistryConformance(WatchConformance):
     async def test_the_owner_sees_himself(self, registry_url: str, service: str) -> None:
         async with self.pair(registry_url) as (owner, _):
             await owner.register([Instance(service, "a", "127.0.0.1:1001")])
-            await until(owner.watch(service), {"a"})
+            await until(owner.lists(service), {"a"})
 
     async def test_a_later_watch_has_the_list_at_once(
         self, registry_url: str, service: str
@@ -221,7 +221,7 @@ class RegistryConformance(WatchConformance):
             await owner.register([Instance(service, "a", "127.0.0.1:1001")])
             for _ in range(2):
                 async with asyncio.timeout(LIMIT):
-                    first = await anext(watcher.watch(service))
+                    first = await anext(watcher.lists(service))
                 assert [one.id for one in first] == ["a"]
 
     async def test_several_services_of_one_process(self, registry_url: str, service: str) -> None:
@@ -231,12 +231,12 @@ class RegistryConformance(WatchConformance):
                 [Instance(service, "a", "127.0.0.1:1001"), Instance(other, "a", "127.0.0.1:1001")]
             )
             for name in (service, other):
-                (found,) = await until(watcher.watch(name), {"a"})
+                (found,) = await until(watcher.lists(name), {"a"})
                 assert found.service == name
 
     async def test_a_list_comes_only_when_it_changed(self, registry_url: str, service: str) -> None:
         async with self.pair(registry_url) as (owner, watcher):
-            lists = watcher.watch(service)
+            lists = watcher.lists(service)
             await until(lists, set())
             await owner.register([Instance(f"{service}Other", "x", "127.0.0.1:1009")])
             registration = await owner.register([Instance(service, "a", "127.0.0.1:1001")])
@@ -250,7 +250,7 @@ class RegistryConformance(WatchConformance):
         passed: list[Instances] = []
         async with self.pair(registry_url) as (owner, watcher):
             registration = await owner.register([Instance(service, "a", "127.0.0.1:1001")])
-            lists = watcher.watch(service)
+            lists = watcher.lists(service)
             await until(lists, {"a"})
             for port in range(1002, 1022):
                 await registration.update([Instance(service, "a", f"127.0.0.1:{port}")])
@@ -267,7 +267,7 @@ class RegistryConformance(WatchConformance):
         async with self.pair(registry_url) as (owner, watcher):
             stays = await owner.register([Instance(service, "stays", "127.0.0.1:1001")])
             goes = await owner.register([Instance(service, "goes", "127.0.0.1:1002")])
-            lists = watcher.watch(service)
+            lists = watcher.lists(service)
             await until(lists, {"stays", "goes"})
             await goes.close()
             await until(lists, {"stays"})
@@ -279,7 +279,7 @@ class RegistryConformance(WatchConformance):
         async with self.pair(registry_url) as (owner, watcher):
             await owner.register([Instance(service, "a", "127.0.0.1:1001")])
             await owner.register([Instance(service, "b", "127.0.0.1:1002")])
-            lists = watcher.watch(service)
+            lists = watcher.lists(service)
             await until(lists, {"a", "b"})
             await owner.close()
             await until(lists, set())
@@ -287,18 +287,18 @@ class RegistryConformance(WatchConformance):
     async def test_many(self, registry_url: str, service: str) -> None:
         ids = {f"i{number:03}" for number in range(200)}
         async with self.pair(registry_url) as (owner, watcher):
-            lists = watcher.watch(service)
+            lists = watcher.lists(service)
             await until(lists, set())
             await owner.register([Instance(service, one, f"10.0.0.1:1{one[1:]}") for one in ids])
             await until(lists, ids)
-            await until(watcher.watch(service), ids)
+            await until(watcher.lists(service), ids)
 
     async def test_many_registrations_at_the_same_time(
         self, registry_url: str, service: str
     ) -> None:
         ids = {f"i{number:03}" for number in range(20)}
         async with self.pair(registry_url) as (owner, watcher):
-            lists = watcher.watch(service)
+            lists = watcher.lists(service)
             await until(lists, set())
             registrations = await asyncio.gather(
                 *(owner.register([Instance(service, one, "127.0.0.1:1001")]) for one in ids)
@@ -312,12 +312,12 @@ class RegistryConformance(WatchConformance):
     ) -> None:
         events: list[Event] = []
         async with self.pair(registry_url, events.append) as (owner, watcher):
-            lists = watcher.watch(service)
+            lists = watcher.lists(service)
             await until(lists, set())
             await self.spoil(registry_url, service)
             await owner.register([Instance(service, "a", "127.0.0.1:1001")])
             await until(lists, {"a"})
-            await until(watcher.watch(service), {"a"})
+            await until(watcher.lists(service), {"a"})
         assert len([event for event in events if isinstance(event, MalformedEntry)]) == 1
 
     async def test_a_killed_owner_is_gone(self, registry_url: str, service: str) -> None:
@@ -325,7 +325,7 @@ class RegistryConformance(WatchConformance):
             pytest.skip("no owner can be killed apart from this process")
         async with self.pair(registry_url) as (owner, watcher):
             await owner.register([Instance(service, "stays", "127.0.0.1:1001")])
-            lists = watcher.watch(service)
+            lists = watcher.lists(service)
             await until(lists, {"stays"})
             async with owner_process(
                 registry_url, Instance(service, "dies", "127.0.0.1:1002")

@@ -9,12 +9,19 @@ from collections.abc import Callable
 
 import grpc
 
-from seawall.call import Endpoint, Instance
+from seawall.call import Endpoint, Instance, Listing, Update
 from seawall.errors import RegistryError
-from seawall.events import EndpointConnected, EndpointLost, InstancesChanged, Listener
+from seawall.events import (
+    EndpointConnected,
+    EndpointLost,
+    FactsChanged,
+    InstancesChanged,
+    Listener,
+)
 from seawall.policy.group import Group
 from seawall.registry.base import Registry
 from seawall.transport.connection import RETIRE_GRACE, Connection
+from seawall.transport.doubt import Doubt
 
 _log = logging.getLogger("seawall.transport")
 
@@ -43,6 +50,7 @@ class Discovery:
         self._retiring: set[asyncio.Task[None]] = set()
         self.group.ask = lambda: registry.problem
         self._waiting: dict[object, Callable[[], None]] = {}
+        self._doubt = Doubt(self.group, registry.ttl, self._apply, listener)
 
     def start(self) -> None:
         """Begin to watch, once."""
@@ -76,19 +84,19 @@ class Discovery:
         tasks = [*self._retiring, *([self._task] if self._task else [])]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, self._doubt.close(), return_exceptions=True)
         closings = (endpoint.transport.close() for endpoint in self.group.endpoints)
         await asyncio.gather(*closings, return_exceptions=True)
-        self.group.replace(())
+        self.group.apply(Listing(()))
         self._wake()
 
     async def _watch(self) -> None:
         while True:
             try:
-                async with contextlib.aclosing(self._registry.watch(self.service)) as lists:  # type: ignore[type-var]
-                    async for instances in lists:
+                async with contextlib.aclosing(self._registry.watch(self.service)) as updates:
+                    async for update in updates:
                         self.group.problem = None
-                        self._take(instances)
+                        self._apply(self._doubt.examine(update))
                 return  # it ends when the registry is closed
             except RegistryError as error:
                 self.group.problem = str(error)
@@ -98,23 +106,22 @@ class Discovery:
             self._wake()
             await asyncio.sleep(RETRY_WATCH)
 
-    def _take(self, instances: tuple[Instance, ...]) -> None:
+    def _apply(self, update: Update) -> None:
         first = not self.group.resolved
-        added, removed = self.group.replace(instances)
-        for endpoint in added:
+        turnover = self.group.apply(update)
+        for endpoint in turnover.added:
             endpoint.transport.start()
-        for endpoint in removed:
+        for endpoint in turnover.removed:
             self._retire(endpoint)
+        added, removed, changed = (
+            tuple(endpoint.address for endpoint in endpoints)
+            for endpoints in (turnover.added, turnover.removed, turnover.changed)
+        )
         if added or removed:
-            self._listener(
-                InstancesChanged(
-                    self.service,
-                    tuple(e.address for e in added),
-                    tuple(e.address for e in removed),
-                    len(instances),
-                )
-            )
-        if first or added or removed:
+            self._listener(InstancesChanged(self.service, added, removed, len(self.group)))
+        if changed:
+            self._listener(FactsChanged(self.service, changed))
+        if first or turnover:
             self._wake()
 
     def _retire(self, endpoint: Endpoint) -> None:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Final
 
-from seawall.call import Instance
+from seawall.call import Instance, Listing, Update
 from seawall.errors import RegistryError
 from seawall.events import MalformedEntry
 from seawall.registry.etcd import wire_pb2 as wire
 from seawall.registry.etcd.backoff import Retry, persist
 from seawall.registry.etcd.client import Client
-from seawall.registry.etcd.follow import Changes, Listing, Span, follow
+from seawall.registry.etcd.follow import Found, Happened, Span, follow
 from seawall.registry.etcd.naming import Malformed, decode, end_of, prefix_of
 from seawall.registry.etcd.outage import Outage
 from seawall.registry.etcd.url import EtcdUrl
+from seawall.registry.mailbox import Mailbox
 
 DOUBT: Final = 3.0
 """Seconds for which an instance whose key has gone without a goodbye stays listed.
@@ -42,7 +43,10 @@ class Feed:
         self._malformed: dict[bytes, bytes] = {}
         """The values that have been told of, by key."""
         self._doubts: dict[bytes, asyncio.TimerHandle] = {}
-        self._list: tuple[Instance, ...] | None = None
+        self._news = Mailbox()
+        """What the listeners haven't been told yet."""
+        self._mailboxes: set[Mailbox] = set()
+        self._begun = False
         self._failure: RegistryError | None = None
         self._closed = False
         self._changed = asyncio.Event()
@@ -53,20 +57,29 @@ class Feed:
         """Whether nothing more will come: refused before the first list, or closed."""
         return self._closed or self._failure is not None
 
-    async def lists(self) -> AsyncGenerator[tuple[Instance, ...]]:
-        """Yield the list now and whenever it has changed; a slow reader gets only the newest."""
-        seen: tuple[Instance, ...] | None = None
-        while True:
-            changed = self._changed
-            if self._closed:
-                return
-            if self._failure is not None:
-                raise self._failure
-            if self._list is not None and self._list is not seen:
-                seen = self._list
-                yield seen
-            else:
-                await changed.wait()
+    async def updates(self) -> AsyncGenerator[Update, None]:
+        """Yield the list now, then what has changed; a slow reader gets it all as one."""
+        mailbox: Mailbox | None = None
+        try:
+            while True:
+                changed = self._changed
+                if self._closed:
+                    return
+                if self._failure is not None:
+                    raise self._failure
+                update: Update | None = None
+                if mailbox is not None:
+                    update = mailbox.take()
+                elif self._begun:
+                    self._mailboxes.add(mailbox := Mailbox())
+                    update = Listing(tuple(self._instances.values()))
+                if update is not None:
+                    yield update
+                else:
+                    await changed.wait()
+        finally:
+            if mailbox is not None:
+                self._mailboxes.discard(mailbox)
 
     async def close(self) -> None:
         """Stop following. Whoever still reads comes to the end."""
@@ -86,7 +99,7 @@ class Feed:
                 async for change in follow(self._client, (span,), self._url.user):
                     self._take(change)
             except RegistryError as refusal:
-                if self._list is None:
+                if not self._begun:
                     self._failure = refusal
                     self._wake()
                     return
@@ -95,39 +108,49 @@ class Feed:
                 self._outage.begin(self, str(refusal))
                 await retry.pause(refusal)
 
-    def _take(self, change: Listing | Changes) -> None:
+    def _take(self, change: Found | Happened) -> None:
         match change:
-            case Listing(kvs):
+            case Found(kvs):
                 listed = {kv.key for kv in kvs}
                 for key in (self._instances.keys() | self._malformed.keys()) - listed:
                     self._gone(key)
                 for kv in kvs:
                     self._put(kv)
-            case Changes(events):
+                first, self._begun = not self._begun, True
+                self._publish(wake=first)
+            case Happened(events):
                 self._outage.end(self)
                 for event in events:
                     if event.type == wire.Event.DELETE:
                         self._gone(event.kv.key)
                     else:
                         self._put(event.kv)
-        self._publish()
+                self._publish()
 
     def _put(self, kv: wire.KeyValue) -> None:
-        self._trust(kv.key)
         try:
             instance = decode(self._prefix, kv.key, kv.value, self._service)
         except Malformed as problem:
-            instance = None
-            if self._malformed.get(kv.key) != kv.value:
-                self._malformed[kv.key] = kv.value
-                key = kv.key.decode(errors="backslashreplace")
-                self._outage.tell(MalformedEntry(str(self._url), key, str(problem)))
-        else:
-            self._malformed.pop(kv.key, None)
+            self._unreadable(kv, problem)
+            return
+        self._trust(kv.key)
+        self._malformed.pop(kv.key, None)
+        known = self._instances.get(kv.key)
         if instance is None:
             self._instances.pop(kv.key, None)
-        else:
+            # Told even of one that isn't listed: a reader may have kept what vanished.
+            self._news.left(kv.key[len(self._prefix) :].decode())
+        elif instance != known:
             self._instances[kv.key] = instance
+            self._news.put(instance)
+
+    def _unreadable(self, kv: wire.KeyValue, problem: Malformed) -> None:
+        """Told once for each value. If it could be read before, its owner may put it right."""
+        if self._malformed.get(kv.key) != kv.value:
+            key = kv.key.decode(errors="backslashreplace")
+            self._outage.tell(MalformedEntry(str(self._url), key, str(problem)))
+        self._gone(kv.key)
+        self._malformed[kv.key] = kv.value
 
     def _gone(self, key: bytes) -> None:
         """A key has gone without a goodbye: believe it in a while, if it doesn't come back."""
@@ -140,8 +163,8 @@ class Feed:
         del self._doubts[key]
         if self._client.current is None:
             self._gone(key)  # away again: its owner can't have come back either
-        else:
-            self._instances.pop(key, None)
+        elif known := self._instances.pop(key, None):
+            self._news.lost(known.id)
             self._publish()
 
     def _trust(self, key: bytes) -> None:
@@ -149,10 +172,12 @@ class Feed:
         if timer is not None:
             timer.cancel()
 
-    def _publish(self) -> None:
-        instances = tuple(self._instances.values())
-        if instances != self._list:
-            self._list = instances
+    def _publish(self, *, wake: bool = False) -> None:
+        news = self._news.take()
+        if news is not None:
+            for mailbox in self._mailboxes:
+                mailbox.add(news)
+        if news is not None or wake:
             self._wake()
 
     def _wake(self) -> None:
@@ -167,15 +192,16 @@ class Feeds:
         self._make = make
         self._feeds: dict[str, Feed] = {}
 
-    async def lists(self, service: str) -> AsyncIterator[tuple[Instance, ...]]:
+    async def updates(self, service: str) -> AsyncGenerator[Update, None]:
+        """Yield what ``Registry.watch`` yields."""
         feed = self._feeds.get(service)
         if feed is None or feed.over:
             feed = self._feeds[service] = self._make(service)
         feed.listeners += 1
         try:
-            async with aclosing(feed.lists()) as lists:
-                async for instances in lists:
-                    yield instances
+            async with aclosing(feed.updates()) as updates:
+                async for update in updates:
+                    yield update
         finally:
             feed.listeners -= 1
             if not feed.listeners:

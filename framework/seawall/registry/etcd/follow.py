@@ -33,14 +33,14 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class Found:
     """All that there is now. What was known before and isn't in it is gone."""
 
     kvs: tuple[wire.KeyValue, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class Happened:
     """What happened since, in order; empty = nothing yet, but the watch stands."""
 
     events: tuple[wire.Event, ...]
@@ -72,8 +72,8 @@ class _Place:
 
 async def follow(
     client: Client, spans: Sequence[Span], user: str, chance: Random = random.random
-) -> AsyncIterator[Listing | Changes]:
-    """Yield a ``Listing``, then ``Changes`` for ever; another ``Listing`` after a gap.
+) -> AsyncIterator[Found | Happened]:
+    """Yield a ``Found``, then ``Happened`` for ever; another ``Found`` after a gap.
 
     Outages are waited out. Raises ``RegistryError`` only if etcd refuses.
     """
@@ -85,13 +85,11 @@ async def follow(
             if place is None or not place.fits(session):
                 reply = await _list(session, spans)
                 place = _Place(len(spans), reply.header)
-                yield Listing(
-                    tuple(kv for each in reply.responses for kv in each.response_range.kvs)
-                )
+                yield Found(tuple(kv for each in reply.responses for kv in each.response_range.kvs))
             async with aclosing(_watch(session, spans, place, user)) as answers:
                 async for events in answers:
                     retry.reset()
-                    yield Changes(events)
+                    yield Happened(events)
         except Compacted as problem:
             place = None
             await retry.pause(Busy(str(problem)))

@@ -11,7 +11,7 @@ from seawall.errors import RegistryError
 from seawall.registry.etcd import wire_pb2 as wire
 from seawall.registry.etcd.backoff import Retry, persist
 from seawall.registry.etcd.client import Client
-from seawall.registry.etcd.follow import Changes, Listing, Span, follow
+from seawall.registry.etcd.follow import Found, Happened, Span, follow
 from seawall.registry.etcd.outage import Outage
 
 RESTORE_WITHIN: Final = 0.1
@@ -65,13 +65,13 @@ class Guard:
                 self._outage.begin(self, str(problem))
                 await retry.pause(problem)
 
-    def _gone(self, change: Listing | Changes) -> set[bytes]:
+    def _gone(self, change: Found | Happened) -> set[bytes]:
         """Keys that are not there, or that no lease would ever remove.
 
         A key that another process has put under its own lease is that process's from then on:
         the newest owner of an id has it, and two owners must not fight.
         """
-        if isinstance(change, Listing):
+        if isinstance(change, Found):
             leased = {kv.key for kv in change.kvs if kv.lease}
             return {key for key in self.keys - leased if self._revision_of(key) is not None}
         return {

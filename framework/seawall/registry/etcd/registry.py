@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing, suppress
 from typing import Final
 
-from seawall.call import Instance
+from seawall.call import Instance, Update
 from seawall.errors import RegistryError, RegistryUnavailable
 from seawall.events import Listener, ignore
 from seawall.registry.base import Registration, Registry
@@ -39,6 +39,8 @@ class EtcdRegistry(Registry):
     def __init__(self, url: str, listener: Listener = ignore) -> None:
         self._url = parse(url)
         self.url = str(self._url)
+        self.ttl = self._url.ttl
+        self.identity = f"etcd://{','.join(sorted(self._url.endpoints))}/{self._url.namespace}"
         self.listener = listener
         self.problem = None
         self._outage = Outage(self)
@@ -57,9 +59,10 @@ class EtcdRegistry(Registry):
             raise
         return registration
 
-    async def watch(self, service: str) -> AsyncIterator[tuple[Instance, ...]]:
-        async for instances in self._feeds.lists(service):
-            yield instances
+    async def watch(self, service: str) -> AsyncGenerator[Update, None]:
+        async with aclosing(self._feeds.updates(service)) as updates:
+            async for update in updates:
+                yield update
 
     async def close(self) -> None:
         self._closed = True

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import stat
 import tempfile
 from pathlib import Path
 from urllib.parse import unquote
 
 from seawall.errors import ConfigError, RegistryError
-
-_ELSEWHERE = "or name another one: SEAWALL_REGISTRY=local:///path/of/yours"
+from seawall.registry.private import objection
 
 
 def parse(url: str) -> Path:
@@ -43,19 +41,5 @@ def secure(directory: Path) -> None:
     what mends it, or the ``OSError`` if it can't be made.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    facts = directory.lstat()
-    if stat.S_ISLNK(facts.st_mode):
-        raise RegistryError(
-            f"{directory} is a symbolic link, which could lead anywhere: name the directory "
-            f"itself, SEAWALL_REGISTRY=local://{directory.resolve()}"
-        )
-    if facts.st_uid != os.geteuid():
-        raise RegistryError(
-            f"{directory} belongs to user {facts.st_uid}, and this process is user "
-            f"{os.geteuid()}: remove it, {_ELSEWHERE}"
-        )
-    if facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise RegistryError(
-            f"{directory} can be written to by other users (mode {facts.st_mode & 0o7777:o}): "
-            f"chmod 700 {directory}, {_ELSEWHERE}"
-        )
+    if problem := objection(directory, directory.lstat(), "SEAWALL_REGISTRY=local://"):
+        raise RegistryError(problem)

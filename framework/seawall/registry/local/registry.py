@@ -7,12 +7,12 @@ import contextlib
 import errno
 import logging
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Final
 
-from seawall.call import Instance
+from seawall.call import Instance, Update
 from seawall.errors import RegistryError, RegistryUnavailable
 from seawall.events import (
     Event,
@@ -88,7 +88,7 @@ class LocalRegistry(Registry):
         self._registrations[registration.name] = registration
         return registration
 
-    async def watch(self, service: str) -> AsyncIterator[tuple[Instance, ...]]:
+    async def watch(self, service: str) -> AsyncGenerator[Update, None]:
         if self._closed:
             return
         try:
@@ -98,9 +98,9 @@ class LocalRegistry(Registry):
         await self._ready.wait()
         if self._closed:
             return
-        async with aclosing(self._board.watch(service, self)) as lists:
-            async for instances in lists:
-                yield instances
+        async with aclosing(self._board.watch(service, self)) as listings:
+            async for listing in listings:
+                yield listing
 
     async def close(self) -> None:
         self._closed = True
