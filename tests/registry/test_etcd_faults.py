@@ -304,6 +304,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
             f"{new} -subj /CN={name} {extra} -CA ca.pem -CAkey ca.key"
             f" -keyout {name}.key -out {name}.pem",
         )
+    _openssl(where, "req -new -newkey rsa:2048 -nodes -subj /CN=old -keyout old.key -out old.csr")
+    _openssl(where, "x509 -req -in old.csr -CA ca.pem -CAkey ca.key -days -1 -out old.pem")
     return where
 
 
@@ -321,6 +323,17 @@ async def test_mutual_tls(certificates: Path, opened: OpenRegistry) -> None:
         with pytest.raises(RegistryError, match="agree on TLS"):
             await stranger.register([instance()])
         await stranger.close()
+        late = opened(
+            f"{server.url}?ca={ca}&cert={certificates}/old.pem&key={certificates}/old.key"
+        )
+        for attempt in (late.register([instance()]), anext(aiter(late.watch(service())))):
+            with pytest.raises(RegistryError, match=r"old\.pem has expired: renew it"):
+                await within(_awaited(attempt))
+        await late.close()
+        nameless = opened(f"{server.url}?ca={ca}")
+        with pytest.raises(RegistryError, match="agree on TLS: check ca, cert and key"):
+            await nameless.register([instance()])
+        await nameless.close()
 
 
 @pytest.mark.parametrize(

@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-import ssl
-from pathlib import Path
 from typing import Final
 
-import grpc
 from grpc import aio
 
-from seawall.errors import RegistryError
 from seawall.registry.etcd.rpc import Away
+from seawall.registry.etcd.tls import credentials
 from seawall.registry.etcd.url import EtcdUrl
 
 OPTIONS: Final = (
@@ -70,32 +67,3 @@ def _plain(error: OSError) -> str:
     # With several addresses, asyncio puts the reasons of all of them into one text.
     refused = f"[Errno {errno.ECONNREFUSED}]" in str(error)
     return "connection refused" if refused else error.strerror or str(error)
-
-
-def credentials(url: EtcdUrl) -> grpc.ChannelCredentials:
-    """Read the TLS files. They are read for each connection, so that they may be renewed.
-
-    Raises ``RegistryError``: gRPC by itself would only fail to connect, without a reason.
-    """
-    try:
-        context = ssl.create_default_context(cafile=url.ca)
-    except (OSError, ssl.SSLError) as error:
-        raise RegistryError(f"ca={url.ca} can't be used ({_reason(error)})") from None
-    if url.cert and url.key:
-        try:
-            context.load_cert_chain(url.cert, url.key, password="")
-        except (OSError, ssl.SSLError) as error:
-            raise RegistryError(
-                f"cert={url.cert} with key={url.key} can't be used ({_reason(error)})"
-            ) from None
-    return grpc.ssl_channel_credentials(_read(url.ca), _read(url.key), _read(url.cert))
-
-
-def _read(path: str | None) -> bytes | None:
-    return Path(path).read_bytes() if path else None
-
-
-def _reason(error: OSError) -> str:
-    if isinstance(error, ssl.SSLError):
-        return error.reason or "not a PEM file"
-    return error.strerror or str(error)

@@ -14,8 +14,9 @@ from seawall.errors import RegistryError, RegistryUnavailable
 from seawall.registry.etcd.backoff import BRISK, CALM, delay
 from seawall.registry.etcd.channel import knock, open_channel
 from seawall.registry.etcd.outage import Outage
-from seawall.registry.etcd.rpc import Slow
+from seawall.registry.etcd.rpc import BadTls, Slow
 from seawall.registry.etcd.session import Session, cancelled_ourselves
+from seawall.registry.etcd.tls import out_of_date
 from seawall.registry.etcd.url import EtcdUrl
 
 TIMEOUT: Final = 1.0
@@ -147,6 +148,9 @@ class Client:
         session = Session(self._url, endpoint, channel, timeout, self._dropped)
         try:
             await session.open()
+        except BadTls as problem:
+            await session.close()
+            raise out_of_date(self._url) or problem from None
         except BaseException:
             await session.close()
             raise

@@ -62,6 +62,10 @@ class StaleToken(RegistryUnavailable):
     """Our token isn't valid (any more): authenticate again."""
 
 
+class BadTls(RegistryError):
+    """One side does not accept the other's certificate, or one of them speaks no TLS."""
+
+
 class NoSuchLease(Exception):
     """The lease has expired or was revoked."""
 
@@ -86,7 +90,8 @@ _AWAY: Final = frozenset(
 )
 _BUSY: Final = frozenset({StatusCode.RESOURCE_EXHAUSTED, StatusCode.ABORTED})
 _STALE: Final = ("invalid auth token", "revision of auth store is old", "user name is empty")
-_BAD_TLS: Final = ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER", "CERTIFICATE_REQUIRED")
+_BAD_TLS: Final = ("CERTIFICATE", "WRONG_VERSION_NUMBER", "UNKNOWN_CA", "HANDSHAKE_FAILURE")
+"""In the names of TLS's own errors and of the alerts that a peer may send."""
 _PLAIN_WORDS: Final = {
     "Connection refused": "connection refused",
     "DNS resolution failed": "its name can't be resolved",
@@ -113,7 +118,7 @@ def translate(error: AioRpcError, endpoint: str, user: str) -> Exception:
     if "authentication is not enabled" in details:
         return AuthenticationOff(details)
     if any(words in details for words in _BAD_TLS):
-        return RegistryError(
+        return BadTls(
             f"etcd at {endpoint} and we can't agree on TLS: check ca, cert and key in the URL"
             f" ({details})"
         )
