@@ -330,3 +330,19 @@ def _count_listings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(follow_module, "_list", counting)
     return listed
+
+
+@pytest.mark.parametrize("odd", ["ünï", "..", "a*b", "100%25", "x/y/z", "'\"`$(x)", "-", "\\"])
+async def test_odd_namespaces_are_kept_apart(
+    etcd: EtcdServer, opened: OpenRegistry, namespace: str, odd: str
+) -> None:
+    """What a shell, a path or a pattern would take amiss is an ordinary character in a key."""
+    registry = opened(f"{etcd.url}/{namespace}/{odd}")
+    other = opened(f"{etcd.url}/{namespace}")
+    await other.register([instance("other")])
+    async with Watching(registry) as watching:
+        await watching.until()
+        await registry.register([instance("i1")])
+        await watching.until("i1")
+        async with Watching(other) as others:
+            await others.until("other")
