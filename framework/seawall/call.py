@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from math import inf
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from grpc import StatusCode
@@ -14,7 +13,9 @@ if TYPE_CHECKING:
 
 WEIGHT: Final = "weight"
 """The fact that says how much an instance takes, in relation to the others: a number; 1 if it is
-missing, 0 = nothing."""
+missing or makes no sense, 0 = nothing."""
+LEAST_WEIGHT: Final = 1e-6
+MOST_WEIGHT: Final = 1e6
 PAUSED: Final = "paused"
 """The fact that says, if it is true, that an instance wants no new calls for now."""
 
@@ -122,8 +123,8 @@ class Endpoint:
         weight = facts.get(WEIGHT)
         self.paused = facts.get(PAUSED) is True or weight == 0
         """It wants no new calls for now, and stays connected."""
-        usable = isinstance(weight, int | float) and 0 < weight < inf
-        self.share = 1.0 / float(weight) if usable and weight != 1 else 1  # type: ignore[arg-type]
+        usable = isinstance(weight, int | float) and LEAST_WEIGHT <= weight <= MOST_WEIGHT
+        self.share = 1.0 / weight if usable and weight != 1 else 1  # type: ignore[operator]
         """What an outstanding call counts there: half as much at weight 2, twice at 0.5."""
 
     def __repr__(self) -> str:

@@ -81,7 +81,7 @@ def test_one_that_connects_while_it_is_paused_is_offered_when_it_is_resumed():
 
 
 def test_weights_that_are_none_count_as_one():
-    for weight in (None, "2", -1, float("inf"), float("nan"), True, [], {}):
+    for weight in (None, "2", -1, float("inf"), float("nan"), 10**400, 5e-324, True, [], {}):
         endpoint = Endpoint(one("1", weight=weight), None, None)
         assert endpoint.share == 1 and not endpoint.paused
 

@@ -44,7 +44,6 @@ async def test_register_watch_update_goodbye(
         await watching.until()
         registration = await registry.register([instance(zone="a"), instance(name="Orders")])
         assert await watching.until("i1") == (instance(zone="a"),)
-        metadata = {"zone": "a", "id": "i1"}
         found = await keys(etcd, namespace)
         assert found.keys() == {
             f"{namespace}/{service(name)}/i1" for name in ("Inventory", "Orders")
@@ -52,7 +51,8 @@ async def test_register_watch_update_goodbye(
         assert json.loads(found[f"{namespace}/{service()}/i1"]) == {
             "Op": 0,
             "Addr": "127.0.0.1:1001",
-            "Metadata": metadata,
+            "Metadata": None,
+            "Facts": {"zone": "a"},
         }
         await registration.update([instance("i2")])
         await watching.until("i2")

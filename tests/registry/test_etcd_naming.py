@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from seawall.call import Instance
 from seawall.errors import ConfigError
-from seawall.registry.etcd.naming import Malformed, decode, encode, end_of, farewell, prefix_of
+from seawall.registry.etcd.naming import (
+    Malformed,
+    decode,
+    encode,
+    end_of,
+    farewell,
+    id_of,
+    prefix_of,
+)
 
 SERVICE = "shop.v1.Inventory"
 PREFIX = prefix_of("ns", SERVICE)
@@ -26,7 +34,7 @@ _json = st.recursive(
     st.from_regex(r"[A-Za-z0-9._:\-]+", fullmatch=True),
     st.integers(1, 65535).map(lambda port: f"host-{port}.example:{port}"),
     st.dictionaries(
-        st.text().filter(lambda name: name != "id"),
+        st.text(),
         _json.filter(lambda x: x != float("inf") and x != float("-inf")),
     ),
 )
@@ -44,7 +52,7 @@ def test_what_is_written_is_read_back(id_: str, address: str, facts: dict[str, o
 def test_the_format_is_that_of_etcds_own_naming() -> None:
     key, value = encode("ns", Instance(SERVICE, "i1", "10.0.0.1:50051", {"zone": "a"}))
     assert key == b"ns/shop.v1.Inventory/i1"
-    assert value == b'{"Op":0,"Addr":"10.0.0.1:50051","Metadata":{"zone":"a","id":"i1"}}'
+    assert value == b'{"Op":0,"Addr":"10.0.0.1:50051","Metadata":null,"Facts":{"zone":"a"}}'
 
 
 @pytest.mark.parametrize(
@@ -60,6 +68,25 @@ def test_an_instance_of_a_go_service_is_read(metadata: str, facts: dict[str, obj
     value = f'{{"Op":0,"Addr":"10.0.0.1:50051","Metadata":{metadata}}}'.encode()
     found = decode(PREFIX, PREFIX + b"10.0.0.1:50051", value, SERVICE)
     assert found == Instance(SERVICE, "10.0.0.1:50051", "10.0.0.1:50051", facts)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "facts"),
+    [('{"id":"i1"}', {}), ('{"id":"x"}', {"id": "x"}), ('{"id":[]}', {"id": []})],
+)
+def test_the_id_is_the_keys_end_whatever_the_value_says(
+    metadata: str, facts: dict[str, object]
+) -> None:
+    value = f'{{"Addr":"a:1","Metadata":{metadata}}}'.encode()
+    found = decode(PREFIX, PREFIX + b"i1", value, SERVICE)
+    assert found == Instance(SERVICE, "i1", "a:1", facts)  # type: ignore[arg-type]
+    assert found.id == id_of(PREFIX, PREFIX + b"i1")
+
+
+@pytest.mark.parametrize(("key", "words"), [(b"", "no instance id"), (b"\xff", "UTF-8")])
+def test_a_key_without_an_id_is_malformed(key: bytes, words: str) -> None:
+    with pytest.raises(Malformed, match=words):
+        decode(PREFIX, PREFIX + key, b'{"Addr":"a:1"}', SERVICE)
 
 
 def test_a_farewell_is_no_instance() -> None:
@@ -83,16 +110,22 @@ def test_a_farewell_is_no_instance() -> None:
         b'{"Op":2,"Addr":"a:1"}',
         b'{"Op":"x","Addr":"a:1"}',
         b'{"Addr":"a:1","Metadata":NaN}',
+        b'{"Addr":"a:1","Facts":[]}',
         b"[" * 100_000,
+        b'{"Op":' + b"[" * 900 + b"]" * 900 + b"}",
+        b'{"Op":' + b"7" * 5000 + b"}",
+        b'{"Addr":"a:' + b"7" * 5000 + b'"}',
+        b'{"Addr":"unix:\\ud800"}',
+        b'{"Addr":"a:1","Metadata":{"zone":"\\udfff"}}',
     ],
 )
 def test_anything_else_is_malformed(value: bytes) -> None:
     with pytest.raises(Malformed) as error:
         decode(PREFIX, PREFIX + b"i1", value, SERVICE)
-    assert str(error.value)
+    assert 0 < len(str(error.value)) < 250
 
 
-@pytest.mark.parametrize("id_", ["", "a/b", "a b", "a\n", "\x00"])
+@pytest.mark.parametrize("id_", ["", "a/b", "a b", "a\n", "\x00", "\ud800"])
 def test_an_id_must_not_break_the_key(id_: str) -> None:
     with pytest.raises(ConfigError, match="id"):
         encode("ns", Instance(SERVICE, id_, "a:1"))
@@ -109,6 +142,10 @@ def test_facts_must_be_json() -> None:
         encode("ns", Instance(SERVICE, "i1", "a:1", {"weight": float("nan")}))
     with pytest.raises(ConfigError, match="address"):
         encode("ns", Instance(SERVICE, "i1", ""))
+    with pytest.raises(ConfigError, match="metadata"):
+        encode("ns", Instance(SERVICE, "i1", "a:1", {"zone": "\ud800"}))
+    with pytest.raises(ConfigError, match="301 characters"):
+        encode("ns", Instance(SERVICE, "i1", "unix:".ljust(301, "x")))
 
 
 @pytest.mark.parametrize(

@@ -36,8 +36,53 @@ def test_what_is_logged_has_no_password() -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "namespace", "names", "shown"),
+    [
+        (
+            "etcd://a?format=kratos",
+            "microservices",
+            {},
+            "etcd://a:2379/microservices?format=kratos",
+        ),
+        ("etcd://a/?format=gozero", "", {}, "etcd://a:2379/?format=gozero"),
+        (
+            "etcd://a/prod?shop.v1.Inventory=inventory-app&format=kratos&.Echo=team%2Fecho",
+            "prod",
+            {"shop.v1.Inventory": "inventory-app", "Echo": "team/echo"},
+            "etcd://a:2379/prod?format=kratos",
+        ),
+    ],
+)
+def test_entries_of_other_frameworks(
+    url: str, namespace: str, names: dict[str, str], shown: str
+) -> None:
+    found = parse(url)
+    assert (found.namespace, found.names, str(found)) == (namespace, names, shown)
+    assert parse(shown).namespace == namespace
+
+
+def test_two_urls_with_the_same_lists_have_one_identity() -> None:
+    one = parse("etcd://app:pw@a,b/ns?format=kratos&x.A=a&x.B=b&ttl=5")
+    assert one.identity == parse("etcd://b,a/ns?x.B=b&x.A=a&format=kratos").identity
+    others = ["etcd://a,b/ns", "etcd://a,b/ns?format=gozero", "etcd://a,b/ns?format=kratos&x.A=b"]
+    assert len({one.identity, *(parse(url).identity for url in others)}) == 4
+
+
+@pytest.mark.parametrize(
     ("url", "words"),
     [
+        ("etcd://a?format=krato", "format=krato is not known: write kratos or gozero"),
+        ("etcd://a?x.A=a", "x.A=a needs format=kratos or format=gozero"),
+        ("etcd://a?format=kratos&x.A=a&x.A=b", "'x.A' is given twice"),
+        ("etcd://a?format=kratos&Echo=a&.Echo=b", "no option 'Echo'"),
+        ("etcd://a?format=kratos&.x.A=a&x.A=b", "'x.A' is given twice"),
+        ("etcd://a?format=kratos&x..A=a", "'x..A' is not the full name of a proto service"),
+        ("etcd://a?format=kratos&.=a", "'.' is not the full name"),
+        ("etcd://a?format=kratos&x.A=", "'x.A' has no value"),
+        ("etcd://a?format=kratos&x.A=/a", "would break keys"),
+        ("etcd://a?format=kratos&x.A=a%20b", "would break keys"),
+        ("etcd://a?format=kratos&x.A=\udcff", "would break keys"),
+        ("etcd://a/\udcff", "would break keys"),
         ("http://a", "not an etcd URL"),
         ("etcd://", "endpoint is empty"),
         ("etcd://a,,b", "endpoint is empty"),

@@ -16,7 +16,7 @@ def address_problem(address: str) -> str | None:
     host, colon, port = address.rpartition(":")
     if not colon or not host:
         return "is not host:port"
-    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+    if not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65536):
         return f"has no port from 1 to 65535 after its last colon, but {port!r}"
     return _host_problem(host, port)
 

@@ -14,7 +14,8 @@ from seawall.registry.etcd import wire_pb2 as wire
 from seawall.registry.etcd.backoff import Retry, persist
 from seawall.registry.etcd.client import Client
 from seawall.registry.etcd.follow import Found, Happened, Span, follow
-from seawall.registry.etcd.naming import Malformed, decode, end_of, prefix_of
+from seawall.registry.etcd.formats import format_of
+from seawall.registry.etcd.naming import Malformed, end_of
 from seawall.registry.etcd.outage import Outage
 from seawall.registry.etcd.url import EtcdUrl
 from seawall.registry.mailbox import Mailbox
@@ -38,7 +39,8 @@ class Feed:
         self._outage = outage
         self._url = url
         self._service = service
-        self._prefix = prefix_of(url.namespace, service)
+        self._format = format_of(url)
+        self._prefix = self._format.prefix(service)
         self._instances: dict[bytes, Instance] = {}
         self._malformed: dict[bytes, bytes] = {}
         """The values that have been told of, by key."""
@@ -129,7 +131,7 @@ class Feed:
 
     def _put(self, kv: wire.KeyValue) -> None:
         try:
-            instance = decode(self._prefix, kv.key, kv.value, self._service)
+            instance = self._format.decode(self._prefix, kv.key, kv.value, self._service)
         except Malformed as problem:
             self._unreadable(kv, problem)
             return

@@ -14,6 +14,7 @@ from seawall.events import Listener, ignore
 from seawall.registry.base import Registration, Registry
 from seawall.registry.etcd.client import Client
 from seawall.registry.etcd.feed import Feed, Feeds
+from seawall.registry.etcd.formats import check_writable
 from seawall.registry.etcd.naming import encode
 from seawall.registry.etcd.outage import Outage
 from seawall.registry.etcd.tenure import Tenure
@@ -30,7 +31,8 @@ class EtcdRegistry(Registry):
 
     ``url`` is ``etcd://[user:password@]h1:2379,h2:2379/namespace?ca=..&cert=..&key=..&ttl=10``;
     see ``seawall.registry.etcd.url``. Raises ``ConfigError`` if it is wrong; nothing is connected
-    before it is needed.
+    before it is needed. A URL with ``format=`` reads another framework's entries and announces
+    nothing: ``register`` raises ``RegistryError``.
 
     All registrations of the object hang on one lease with one keep-alive stream, so make one
     object for a process. A process that dies is forgotten after ``ttl`` seconds at the latest.
@@ -40,7 +42,7 @@ class EtcdRegistry(Registry):
         self._url = parse(url)
         self.url = str(self._url)
         self.ttl = self._url.ttl
-        self.identity = f"etcd://{','.join(sorted(self._url.endpoints))}/{self._url.namespace}"
+        self.identity = self._url.identity
         self.listener = listener
         self.problem = None
         self._outage = Outage(self)
@@ -50,6 +52,7 @@ class EtcdRegistry(Registry):
         self._closed = False
 
     async def register(self, instances: Sequence[Instance]) -> Registration:
+        check_writable(self._url)
         values = self.encoded(instances)
         registration = _EtcdRegistration(self)
         try:

@@ -1,0 +1,1 @@
+"""Python and Go in one fleet."""
