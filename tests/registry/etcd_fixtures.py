@@ -94,6 +94,11 @@ class Told(EtcdRegistry):
         return self.of(kind)[times - 1]
 
     @property
+    def endpoint_now(self) -> str | None:
+        """The endpoint in use; None while there is none."""
+        return self._client.current.endpoint if self._client.current else None
+
+    @property
     def endpoint(self) -> str:
         assert self._client.current is not None
         return self._client.current.endpoint

@@ -18,10 +18,12 @@ from seawall.errors import RegistryError, RegistryUnavailable
 from seawall.events import RegistrationRestored, RegistryLost, RegistryRegained
 from seawall.registry.etcd import backoff
 from seawall.registry.etcd import wire_pb2 as wire
-from seawall.registry.etcd.rpc import RANGE, Away
+from seawall.registry.etcd.rpc import RANGE, TXN, Away, NoSuchLease
+from seawall.registry.etcd.session import Session
 from seawall.testing.etcd import EtcdCluster, EtcdServer, free_ports
 from seawall.testing.registry import no_more_tasks_than
 from tests.registry.etcd_fixtures import (
+    LIMIT,
     OpenRegistry,
     Watching,
     away,
@@ -184,10 +186,10 @@ async def test_a_frozen_member_costs_no_lease(opened: OpenRegistry) -> None:
             await watching.until("i1")
             (member,) = [each for each in cluster.members if each.address == registry.endpoint]
             member.pause()
-            # What is registered now arrives only over another member.
+            # The keep-alive or the ping notices, and goes to another member.
+            await _until(lambda: registry.endpoint_now not in (None, member.address))
             second = await registry.register([instance("i2")])
             await watching.until("i1", "i2")
-            assert registry.endpoint != member.address
             # Longer than the lease: it has been kept alive elsewhere.
             await _until_past(time.monotonic() + 3.5)
             await second.close()
@@ -196,6 +198,46 @@ async def test_a_frozen_member_costs_no_lease(opened: OpenRegistry) -> None:
             assert registry.lease == lease
         assert not registry.of(RegistrationRestored)
         await registry.close()
+
+
+@pytest.mark.parametrize("then", ["update", "goodbye"])
+async def test_a_write_that_arrives_late_counts_for_nothing(
+    fragile: EtcdServer, opened: OpenRegistry, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    """A frozen leader may carry a write out when it thaws, long after we have written again."""
+    registry = opened(fragile.url)
+    await registry.register([instance("other")])
+    registration = await registry.register([instance(v=0)])
+    lease = registry.lease
+    real, held = Session.call, []
+
+    async def call(self: Session, rpc: Any, request: Any) -> Any:
+        if rpc is TXN and not held and b'"v":1' in request.SerializeToString():
+            held.append(request)
+            raise self.lost(Away("the answer does not come"))
+        return await real(self, rpc, request)
+
+    monkeypatch.setattr(Session, "call", call)
+    await registration.update([instance(v=1)])
+    assert held and registry.lease != lease
+    assert f"{lease:x}" not in await away(fragile.etcdctl, "lease", "list")
+    assert await keys(fragile, "seawall") == _as_written(registry)
+    if then == "update":
+        await registration.update([instance(v=2)])
+    else:
+        await registration.close()
+    before = await keys(fragile, "seawall")
+    session = await registry._client.session()
+    with pytest.raises(NoSuchLease):
+        await session.call(TXN, held[0])
+    assert await keys(fragile, "seawall") == before
+    assert len(before) == (2 if then == "update" else 1)
+    assert not registry.of(RegistrationRestored)
+
+
+def _as_written(registry: Any) -> dict[str, str]:
+    """Keys and values as the registry believes that etcd has them."""
+    return {k.decode(): e.value.decode() for k, e in registry._tenure._entries.items()}
 
 
 @pytest.fixture(scope="module")
@@ -402,6 +444,13 @@ async def test_an_endpoint_that_lies_is_not_asked_in_a_tight_loop(
 async def _until_past(moment: float) -> None:
     """Time itself is what some tests are about: a lease has to run out."""
     await asyncio.sleep(max(0.0, moment - time.monotonic()))
+
+
+async def _until(holds: Any) -> None:
+    """Wait for what no event tells."""
+    async with asyncio.timeout(LIMIT):
+        while not holds():
+            await asyncio.sleep(0.02)
 
 
 async def _awaited(attempt: Any) -> Any:

@@ -10,6 +10,7 @@ import asyncio
 import atexit
 import http.client
 import os
+import random
 import shutil
 import signal
 import socket
@@ -29,6 +30,7 @@ from seawall.errors import SeawallError
 
 _READY_WITHIN: Final = 20.0
 _TRIES: Final = 3
+_PORTS: Final = (10_000, 30_000)
 """A free port may be taken by somebody else before etcd binds it."""
 
 # Runs in the child before it becomes etcd: the kernel kills it when we die, however we die.
@@ -371,15 +373,23 @@ class EtcdCluster:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports on loopback that nobody listens on now, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    """Ports on loopback that nobody listens on now, all different.
+
+    None of those that the kernel gives to connections (32768 and up, by default): a server that
+    is killed has to find its port free when it starts again.
+    """
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randrange(*_PORTS)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in found:
+            found.append(port)
+    return found
 
 
 @atexit.register

@@ -19,8 +19,9 @@ BRISK = 0.2
 """The longest wait while an outage is young: etcd's own restart is noticed at once."""
 CALM = 1.0
 """The longest wait otherwise: thousands of processes may be waiting for the same etcd."""
-REFUSED = (2.0, 5.0)
-"""Seconds between tries of what an operator has to mend first (a password, a permission)."""
+REFUSED = (1.0, 1.8)
+"""Seconds between tries of what an operator has to mend first (a password, a permission). Below
+``feed.DOUBT``: when it is mended, owners must be back before others believe that they have gone."""
 
 
 def delay(tries: int, longest: float, chance: Random = random.random) -> float:

@@ -18,13 +18,14 @@ from seawall.registry.etcd.session import Session
 
 
 class Lease:
-    """What all keys of this process hang on. ``when_lost`` is told why it was lost."""
+    """What all keys of this process hang on. ``when_lost`` is told why it was lost, and
+    its id: etcd may have it for a while yet."""
 
     def __init__(
         self,
         client: Client,
         ttl: int,
-        when_lost: Callable[[str], None],
+        when_lost: Callable[[str, int], None],
         clock: Clock = time.monotonic,
         chance: Random = random.random,
     ) -> None:
@@ -41,21 +42,26 @@ class Lease:
     async def held(self, session: Session) -> int:
         """The lease's id; granted first if there is none."""
         if not self.id:
-            sent = self._clock()
-            reply = await session.call(GRANT, wire.LeaseGrantRequest(TTL=self._ttl))
-            if reply.error or not reply.ID:
-                raise Busy(f"etcd at {session.endpoint} grants no lease: {reply.error}")
-            self.id = reply.ID
-            self._deadline = sent + reply.TTL
-            self._granted.set()
+            await self.renew(session)
         return self.id
+
+    async def renew(self, session: Session) -> int:
+        """Grant a new lease, to be used from now on. Returns the one before; 0 = none."""
+        sent = self._clock()
+        reply = await session.call(GRANT, wire.LeaseGrantRequest(TTL=self._ttl))
+        if reply.error or not reply.ID:
+            raise Busy(f"etcd at {session.endpoint} grants no lease: {reply.error}")
+        old, self.id = self.id, reply.ID
+        self._deadline = sent + reply.TTL
+        self._granted.set()
+        return old
 
     def lose(self, reason: str) -> None:
         """The lease is gone: the next ``held`` grants a new one."""
         if self.id:
-            self.id = 0
+            old, self.id = self.id, 0
             self._granted.clear()
-            self._when_lost(reason)
+            self._when_lost(reason, old)
 
     async def keep(self) -> None:
         """Keep alive whatever lease is held, until cancelled."""

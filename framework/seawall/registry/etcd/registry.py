@@ -100,7 +100,8 @@ class EtcdRegistry(Registry):
             async with asyncio.timeout(PATIENCE):
                 await self._tenure.want(owner, values)
         except TimeoutError:
-            problem = self.problem or f"etcd at {self._url.hosts} is too slow"
+            too_slow = f"etcd at {self._url.hosts} is too slow"
+            problem = self.problem or self._tenure.problem or too_slow
             raise RegistryUnavailable(f"not registered within {PATIENCE:g} s: {problem}") from None
 
     async def withdraw(self, owner: Registration | None) -> None:

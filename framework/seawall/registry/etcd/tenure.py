@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import suppress
 from itertools import islice
 from typing import Final
 
 from seawall.errors import RegistryError, RegistryUnavailable
 from seawall.events import RegistrationRestored
 from seawall.registry.etcd import wire_pb2 as wire
+from seawall.registry.etcd import writes
 from seawall.registry.etcd.backoff import Retry, persist
 from seawall.registry.etcd.client import Client
 from seawall.registry.etcd.guard import Guard
 from seawall.registry.etcd.lease import Lease
-from seawall.registry.etcd.naming import farewell
 from seawall.registry.etcd.outage import Outage
-from seawall.registry.etcd.rpc import TXN, Busy, NoSuchLease
+from seawall.registry.etcd.rpc import REVOKE, TXN, Away, Busy, NoSuchLease
 from seawall.registry.etcd.session import Session
 from seawall.registry.etcd.url import EtcdUrl
+from seawall.registry.etcd.writes import Entry
 
 _BATCH: Final = 100
 """Operations in one transaction; etcd by default takes 128."""
-
-
-@dataclass(slots=True)
-class _Entry:
-    owner: object
-    value: bytes
-    lease: int = 0
-    """The lease it was last sent with; 0 = etcd can't know it."""
-    revision: int = 0
-    """Where it was last put."""
-    written: bool = False
 
 
 class Tenure:
@@ -49,13 +39,19 @@ class Tenure:
         self._outage = outage
         self._url = url
         self._lease = Lease(client, url.ttl, self._lease_lost)
-        self._entries: dict[bytes, _Entry] = {}
-        self._removed: dict[bytes, _Entry] = {}
+        self._entries: dict[bytes, Entry] = {}
+        self._removed: dict[bytes, Entry] = {}
         """Keys to delete."""
         self._restoring: str | None = None
         self._work = asyncio.Event()
         self._settling: list[asyncio.Future[None]] = []
         self._sending = False
+        self._unsure = False
+        """A write was not answered: it may come at any time, even after later ones."""
+        self._retired: list[int] = []
+        """Leases to be revoked: a late write that was sent with one fails from then on."""
+        self.problem: str | None = None
+        """Why etcd has not taken the last write, in words."""
         self._guard = self._new_guard()
         self._tasks = [
             persist(self._write, "seawall etcd write"),
@@ -80,7 +76,7 @@ class Tenure:
             old = self._entries.get(key)
             if old is None or old.value != value or not old.written:
                 known = old or self._removed.pop(key, None)
-                self._entries[key] = _Entry(owner, value, known.lease if known else 0)
+                self._entries[key] = Entry(owner, value, known.lease if known else 0)
             elif old is not None:
                 old.owner = owner
         settled = asyncio.get_running_loop().create_future()
@@ -93,7 +89,7 @@ class Tenure:
 
     @property
     def _settled(self) -> bool:
-        if self._sending or self._removed:
+        if self._sending or self._removed or self._unsure or self._retired:
             return False
         return all(entry.written for entry in self._entries.values())
 
@@ -132,40 +128,57 @@ class Tenure:
                 self._lease.lose("etcd had dropped its lease")
                 await retry.pause(Busy("the lease is gone"))
             except RegistryError as problem:
+                self.problem = str(problem)
                 self._refused(problem)
                 await retry.pause(problem)
             else:
+                self.problem = None
                 retry.reset()
                 self._outage.end(self)
                 await self._settle()
 
     async def _flush(self, session: Session) -> None:
         """One step towards what is wanted: new values first, so that nobody sees a gap."""
+        if self._unsure:
+            await self._change_lease(session)
         unwritten = (item for item in self._entries.items() if not item[1].written)
         puts = dict(islice(unwritten, _BATCH))
         if puts:
             await self._put(session, puts)
             return
-        gone = dict(islice(self._removed.items(), _BATCH))
-        for request in (_each(_farewell, gone), _each(_delete, gone)):
-            await session.call(TXN, request)
-        for key, entry in gone.items():
-            if self._removed.get(key) is entry:
-                del self._removed[key]
+        if gone := dict(islice(self._removed.items(), _BATCH)):
+            await self._delete(session, gone)
+            return
+        while self._retired:
+            with suppress(NoSuchLease):
+                await session.call(REVOKE, wire.LeaseRevokeRequest(ID=self._retired[0]))
+            del self._retired[0]
 
-    async def _put(self, session: Session, puts: Mapping[bytes, _Entry]) -> None:
+    async def _change_lease(self, session: Session) -> None:
+        """Put everything under another lease, so that writes with the old one can't count."""
+        if self._lease.id:
+            self._retired.append(await self._lease.renew(session))
+            for entry in self._entries.values():
+                entry.written = False
+        self._unsure = False
+
+    async def _send(self, session: Session, request: wire.TxnRequest) -> wire.TxnResponse:
+        try:
+            return await session.call(TXN, request)
+        except Away:
+            self._unsure = True
+            raise
+
+    async def _put(self, session: Session, puts: Mapping[bytes, Entry]) -> None:
         lease = await self._lease.held(session)
-        request = wire.TxnRequest()
-        for key, entry in puts.items():
-            put = wire.PutRequest(key=key, value=entry.value, lease=lease)
-            request.success.add(request_put=put)
+        request = writes.puts(puts, lease)
         before = [entry.lease for entry in puts.values()]
         for entry in puts.values():
             # Noted before it is sent: the answer may get lost, and the put not.
             entry.lease, entry.written = lease, True
         self._sending = True
         try:
-            reply = await session.call(TXN, request)
+            reply = await self._send(session, request)
         except BaseException as problem:
             for entry, held in zip(puts.values(), before, strict=True):
                 entry.written = False
@@ -175,6 +188,13 @@ class Tenure:
             self._sending = False
         for entry in puts.values():
             entry.revision = reply.header.revision
+
+    async def _delete(self, session: Session, gone: Mapping[bytes, Entry]) -> None:
+        for request in (writes.farewells(gone), writes.deletions(gone)):
+            await self._send(session, request)
+        for key, entry in gone.items():
+            if self._removed.get(key) is entry:
+                del self._removed[key]
 
     async def _settle(self) -> None:
         """After a flush: is all as it is wanted?"""
@@ -226,7 +246,8 @@ class Tenure:
     def _removed_by_others(self, keys: set[bytes]) -> None:
         self._put_again(keys, "somebody had removed its keys")
 
-    def _lease_lost(self, reason: str) -> None:
+    def _lease_lost(self, reason: str, lease: int) -> None:
+        self._retired.append(lease)
         self._put_again(set(self._entries), reason)
 
     def _put_again(self, keys: set[bytes], reason: str) -> None:
@@ -236,28 +257,6 @@ class Tenure:
         for entry in lost:
             entry.written = False
         self._work.set()
-
-
-def _each(
-    operation: Callable[[bytes, _Entry], wire.RequestOp], entries: Mapping[bytes, _Entry]
-) -> wire.TxnRequest:
-    """Do something to each key that is still ours: another process may have taken it over."""
-    request = wire.TxnRequest()
-    for key, entry in entries.items():
-        lease = wire.Compare.LEASE
-        ours = wire.Compare(target=lease, result=wire.Compare.EQUAL, key=key, lease=entry.lease)
-        nested = wire.TxnRequest(compare=[ours], success=[operation(key, entry)])
-        request.success.add(request_txn=nested)
-    return request
-
-
-def _farewell(key: bytes, entry: _Entry) -> wire.RequestOp:
-    put = wire.PutRequest(key=key, value=farewell(entry.value), lease=entry.lease)
-    return wire.RequestOp(request_put=put)
-
-
-def _delete(key: bytes, entry: _Entry) -> wire.RequestOp:
-    return wire.RequestOp(request_delete_range=wire.DeleteRangeRequest(key=key))
 
 
 def _permanent(problem: BaseException) -> bool:
