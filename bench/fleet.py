@@ -25,6 +25,10 @@ Spec = dict[str, Any]
 """What a ``bench.worker`` process is told to be."""
 
 
+ECHOES: Spec = {"side": "server", "kind": "both", "sampling": None, "count": ENDPOINTS}
+"""The servers of the client rows."""
+
+
 class WorkerError(Exception):
     """A process of the benchmark died, hung or could not start; the message says which and why."""
 
@@ -37,7 +41,7 @@ def environment() -> dict[str, str]:
     """This process's environment, less what would make one machine's rows unlike another's."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "SEAWALL_"))}
     # The hash seed decides the layout of every dict: at random it favours one row over another.
-    return {**kept, "PYTHONHASHSEED": "0"}
+    return {**kept, "PYTHONHASHSEED": "0", "SEAWALL_SNAPSHOTS": "off"}
 
 
 class Worker:
@@ -183,10 +187,13 @@ class Fleet:
     async def _start_clients(self, rows: Sequence[Row]) -> None:
         # One process holds all three, so that three endpoints aren't three processes' worth of
         # servers: a row with one endpoint and a row with three have the same CPU on the far side.
-        spec: Spec = {"side": "server", "kind": "bare", "sampling": None, "count": ENDPOINTS}
-        self._echoes = await self._launch("echo servers", spec)
-        addresses = self._echoes.hello["addresses"]
-        specs = [{**own(row), "addresses": [addresses]} for row in rows]
+        self._echoes = await self._launch("echo servers", ECHOES)
+        found = self._echoes.hello
+        for row in rows:
+            if not found[row.over]:
+                self.skipped[row.name] = f"{row.name}: the echo servers have no {row.over} socket"
+        rows = [row for row in rows if row.name not in self.skipped]
+        specs = [{**own(row), "addresses": [found[row.over]]} for row in rows]
         for name, worker in (await self._launch_all(rows, specs)).items():
             self.subjects[name] = ClientSubject(worker)
 
@@ -194,7 +201,7 @@ class Fleet:
         started = await self._launch_all(rows, [{**own(row), "count": 1} for row in rows])
         if not started:
             return
-        groups = [worker.hello["addresses"] for worker in started.values()]
+        groups = [worker.hello["tcp"] for worker in started.values()]
         spec: Spec = {"side": "client", "kind": "bare", "sampling": None, "addresses": groups}
         driver = await self._launch("driver of the servers", spec)
         for stub, (name, worker) in enumerate(started.items()):

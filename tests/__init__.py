@@ -1,0 +1,4 @@
+import pytest
+
+# Before anything imports it.
+pytest.register_assert_rewrite("seawall.testing.registry")

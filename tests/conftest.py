@@ -22,6 +22,12 @@ settings.load_profile("steady")
 Start = Callable[..., Awaitable[EchoService]]
 
 
+@pytest.fixture(autouse=True)
+def snapshots_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test keeps lists where the user's own are, or finds those of another test."""
+    monkeypatch.setenv("SEAWALL_SNAPSHOTS", "off")
+
+
 @pytest.fixture
 def registry() -> str:
     """The URL of an in-memory registry of this test's own."""

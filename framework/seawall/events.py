@@ -110,6 +110,41 @@ class MalformedEntry(Event):
     problem: str
 
 
+@dataclass(frozen=True, slots=True)
+class SnapshotUsed(Event):
+    """The registry gave no list in time: the last good one, kept on disk, is used until it does."""
+
+    level: ClassVar[str] = "warning"
+    registry: str
+    service: str
+    instances: int
+    age: float
+    """Seconds since the registry was last known to agree with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRefused(Event):
+    """A last good list on disk, or the directory, can't be trusted: it is as if it weren't there.
+
+    Told once for each problem.
+    """
+
+    level: ClassVar[str] = "warning"
+    path: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotFailed(Event):
+    """Last good lists can't be written: a process that starts in an outage may have none.
+
+    Told once, until writing works again.
+    """
+
+    path: str
+    problem: str
+
+
 Listener = Callable[[Event], None]
 
 

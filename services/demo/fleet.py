@@ -152,6 +152,8 @@ class Fleet:
             **kept,
             "PYTHONUNBUFFERED": "1",
             "SEAWALL_REGISTRY": self.registry.url,
+            "SEAWALL_UNIX_SOCKET": "off",  # the plain stubs have TCP alone
+            "SEAWALL_SNAPSHOTS": str(self.directory / "snapshots"),
             "SHOP_DATA": str(self.directory),
             run.PARENT: str(os.getpid()),
             traces.FILE: str(self.directory / "spans"),
@@ -188,7 +190,7 @@ class Fleet:
     async def listed(self) -> None:
         """Return when the registry lists every instance, by what it says to somebody new: a
         watch that has survived an outage would go on from the list that it had before."""
-        registry = open_registry(self.registry.url)
+        registry = open_registry(self.registry.url, snapshots=False)
         try:
             await asyncio.gather(*(self._listed(service, registry) for service in COPIES))
         finally:

@@ -49,7 +49,7 @@ class Result:
 async def run(options: Options, url: str, server: Server | None, directory: Path) -> int:
     """Run the demo in ``directory``; return its exit status. Raises ``DemoError``
     or a ``SeawallError`` if it can't be brought to its end."""
-    registry = open_registry(url)
+    registry = open_registry(url, snapshots=False)
     with display() as lines:
         try:
             async with Fleet(directory, registry) as fleet:

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("seawall.testing.registry")
-
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:

@@ -48,7 +48,10 @@ def test_etcd_is_known() -> None:
         ("", ["empty", "SEAWALL_REGISTRY", "etcd://host:2379", "local://"]),
         ("  ", ["empty"]),
         ("etdc://a:2379", ["'etdc://a:2379'", "did you mean etcd://?", "static://"]),
-        ("zookeeper://a", ["unknown scheme. Known are etcd://, local://, memory://, static://"]),
+        (
+            "zookeeper://a",
+            ["unknown scheme. Known are dns://, etcd://, local://, memory://, static://"],
+        ),
         ("http://a:2379", ["write etcd://a:2379."]),
         ("127.0.0.1:2379", ["no scheme", "etcd://127.0.0.1:2379", "static://127.0.0.1:2379"]),
         ("[::1]:2379,[::2]:2379", ["did you mean etcd://[::1]:2379,[::2]:2379"]),

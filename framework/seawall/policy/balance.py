@@ -204,9 +204,11 @@ def _explain(group: Group) -> tuple[type[Refused], str]:
             f"all {len(known)} listed instances of {service} are paused: they want no calls until "
             "they are resumed (or have a weight above 0)"
         )
+    listed = ", ".join(_trouble(e) for e in known[:5])
+    if group.problem:
+        listed += f"; and the list may be old: {group.problem}"
     return NoEndpoints, (
-        f"{len(known)} instances of {service} are listed and none can be connected: "
-        + ", ".join(_trouble(e) for e in known[:5])
+        f"{len(known)} instances of {service} are listed and none can be connected: {listed}"
     )
 
 

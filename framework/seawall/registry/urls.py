@@ -21,6 +21,7 @@ ENTRY_POINTS: Final = "seawall.registries"
 """Entry point group of third-party registries: a scheme, and what is called with url, listener."""
 
 BUILT_IN: Final[Mapping[str, tuple[str, str]]] = {
+    "dns": ("seawall.registry.dns", "DnsRegistry"),
     "etcd": ("seawall.registry.etcd.registry", "EtcdRegistry"),
     "local": ("seawall.registry.local", "LocalRegistry"),
     "memory": ("seawall.registry.memory", "MemoryRegistry"),
@@ -32,12 +33,14 @@ _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}")
 _PASSWORD = re.compile(r"(://[^:/@?]*:)[^/?]*@")
 
 
-def open_registry(url: str, *, listener: Listener = ignore) -> Registry:
+def open_registry(url: str, *, listener: Listener = ignore, snapshots: bool = True) -> Registry:
     """Return the registry that ``url`` names. Nothing is connected to yet.
 
-    The scheme decides: ``etcd``, ``local``, ``memory``, ``static``, or one that an installed
-    package offers under the entry point group ``seawall.registries``. ``listener`` is told
-    what changes there. Raises ``ConfigError`` for a URL that makes no sense.
+    The scheme decides: ``dns``, ``etcd``, ``local``, ``memory``, ``static``, or one that an
+    installed package offers under the entry point group ``seawall.registries``. ``listener`` is
+    told what changes there. If the registry names what it lists (``identity``), its last good
+    lists are kept on disk, unless ``snapshots`` is False or the variable SEAWALL_SNAPSHOTS is
+    ``off``. Raises ``ConfigError`` for a URL, or a variable, that makes no sense.
     """
     match = _SCHEME.match(url)
     if match is None:
@@ -46,7 +49,12 @@ def open_registry(url: str, *, listener: Listener = ignore) -> Registry:
     factory = _built_in(scheme) or _third_party(scheme)
     if factory is None:
         raise ConfigError("registry", _unknown(url, scheme))
-    return factory(url, listener)
+    registry = factory(url, listener)
+    if registry.identity is None or not snapshots:
+        return registry
+    from seawall.registry.snapshots import remembering  # needed by what is imported late, too
+
+    return remembering(registry)
 
 
 def without_password(url: str) -> str:
