@@ -72,18 +72,45 @@ def otel(addresses: Sequence[str]) -> AbstractAsyncContextManager[EchoStub]:
 
 
 @asynccontextmanager
-async def seawall(addresses: Sequence[str]) -> AsyncIterator[EchoStub]:
+async def fleet_of(registry: Any) -> AsyncIterator[EchoStub]:
     from seawall import connect
 
-    registry = "static://" + ",".join(addresses)
     # Idempotent, so that the limit of each attempt is armed as it is by default for such methods.
     entry = {**RETRIES["methodConfig"][0], "seawall": {"idempotent": True}}
     async with connect(registry=registry, service_config={"methodConfig": [entry]}) as fleet:
         yield EchoStub(fleet)
 
 
+def seawall(addresses: Sequence[str]) -> AbstractAsyncContextManager[EchoStub]:
+    return fleet_of("static://" + ",".join(addresses))
+
+
 def seawall_one(addresses: Sequence[str]) -> AbstractAsyncContextManager[EchoStub]:
     return seawall(addresses[:1])
+
+
+def bare_unix(paths: Sequence[str]) -> AbstractAsyncContextManager[EchoStub]:
+    return plain(f"unix:{paths[0]}")
+
+
+@asynccontextmanager
+async def seawall_unix(paths: Sequence[str]) -> AsyncIterator[EchoStub]:
+    from seawall.call import Instance
+    from seawall.registry import open_registry
+    from seawall.transport.same_host import HOST, SOCKET, host_id
+
+    registry = open_registry("memory://bench")
+    # Nobody listens at these addresses: a call that did not go over the socket would fail.
+    instances = [
+        Instance(SERVICE, str(port), f"127.0.0.1:{port}", {HOST: host_id(), SOCKET: path})
+        for port, path in enumerate(paths, 1)
+    ]
+    await registry.register(instances)
+    try:
+        async with fleet_of(registry) as stub:
+            yield stub
+    finally:
+        await registry.close()
 
 
 KINDS: dict[str, Callable[[Sequence[str]], AbstractAsyncContextManager[EchoStub]]] = {
@@ -93,4 +120,6 @@ KINDS: dict[str, Callable[[Sequence[str]], AbstractAsyncContextManager[EchoStub]
     "otel": otel,
     "seawall": seawall,
     "seawall-one": seawall_one,
+    "bare-unix": bare_unix,
+    "seawall-unix": seawall_unix,
 }

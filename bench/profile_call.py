@@ -17,9 +17,9 @@ from io import StringIO
 from pathlib import Path
 
 from bench import clients
-from bench.fleet import Worker, WorkerError
+from bench.fleet import ECHOES, Worker, WorkerError
 from bench.overhead import positive
-from bench.rows import BY_NAME, ENDPOINTS, ROWS, Row
+from bench.rows import BY_NAME, ROWS, Row
 from bench.worker import LEAD, cpu, send, tracing
 
 CLIENTS = tuple(row.name for row in ROWS if row.side == "client")
@@ -28,11 +28,10 @@ CLIENTS = tuple(row.name for row in ROWS if row.side == "client")
 async def profile(row: Row, calls: int, concurrency: int) -> tuple[cProfile.Profile, float]:
     """The profile of ``calls`` calls, and the seconds of CPU that as many take without it."""
     flush = tracing(row.sampling)
-    spec = {"side": "server", "kind": "bare", "sampling": None, "count": ENDPOINTS}
-    servers = await Worker.start("echo servers", spec)
+    servers = await Worker.start("echo servers", ECHOES)
     profiler = cProfile.Profile()
     try:
-        async with clients.KINDS[row.kind](servers.hello["addresses"]) as stub:
+        async with clients.KINDS[row.kind](servers.hello[row.over]) as stub:
             await send(stub, LEAD * concurrency, concurrency)
             flush()
             before = cpu()

@@ -23,6 +23,8 @@ class Row:
     """Share of calls that are traced by the OpenTelemetry SDK; None = no SDK is set up."""
     budget: float | None = None
     """The most CPU that DESIGN.md allows, as a multiple of the side's base row."""
+    over: Literal["tcp", "unix"] = "tcp"
+    """What a client row's calls go over."""
     endpoints: int = 1
     """How many echo servers a client row's calls must reach."""
 
@@ -46,15 +48,20 @@ ROWS: Final = (
     Row("seawall-one", "client", "seawall-one", "seawall, no SDK; 1 endpoint"),
     Row(
         "seawall", "client", "seawall",
-        "seawall, no SDK; 3 endpoints", None, 1.10, ENDPOINTS,
+        "seawall, no SDK; 3 endpoints", None, 1.10, endpoints=ENDPOINTS,
     ),
     Row(
         "seawall-1pct", "client", "seawall",
-        "seawall, 1 % of calls traced; 3 endpoints", 0.01, 1.10, ENDPOINTS,
+        "seawall, 1 % of calls traced; 3 endpoints", 0.01, 1.10, endpoints=ENDPOINTS,
     ),
     Row(
         "seawall-always", "client", "seawall",
-        "seawall, every call traced; 3 endpoints", 1.0, 1.25, ENDPOINTS,
+        "seawall, every call traced; 3 endpoints", 1.0, 1.25, endpoints=ENDPOINTS,
+    ),
+    Row("bare-unix", "client", "bare-unix", "grpc.aio stub over a Unix socket", over="unix"),
+    Row(
+        "seawall-unix", "client", "seawall-unix",
+        "seawall over Unix sockets, no SDK; 3 endpoints", None, 1.00, "unix", ENDPOINTS,
     ),
     Row("server-bare", "server", "bare", "grpc.aio server"),
     Row("server-bare-again", "server", "bare", "the same once more"),

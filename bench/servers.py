@@ -21,22 +21,38 @@ class Serving:
 
     address: str
     calls: Callable[[], int]
+    socket: str | None = None
+    """The path of its Unix socket, if it has one."""
+
+
+def open_socket(server: aio.Server) -> str | None:
+    """Listen on a Unix socket such as seawall's clients trust, too."""
+    from seawall.server import sockets
+
+    path = sockets.open_socket(server)
+    return None if path is None else str(path)
 
 
 @asynccontextmanager
-async def plain(**options: Any) -> AsyncIterator[Serving]:
+async def plain(*, on_socket: bool = False, **options: Any) -> AsyncIterator[Serving]:
     echo, server = Echo(), aio.server(**options)
     add_EchoServicer_to_server(echo, server)
     port = server.add_insecure_port(f"{HOST}:0")
+    path = open_socket(server) if on_socket else None
     await server.start()
     try:
-        yield Serving(f"{HOST}:{port}", lambda: echo.calls)
+        yield Serving(f"{HOST}:{port}", lambda: echo.calls, path)
     finally:
         await server.stop(grace=0)
 
 
 def bare() -> AbstractAsyncContextManager[Serving]:
     return plain()
+
+
+def both() -> AbstractAsyncContextManager[Serving]:
+    """Bare, on a port and on a Unix socket."""
+    return plain(on_socket=True)
 
 
 def otel() -> AbstractAsyncContextManager[Serving]:
@@ -58,13 +74,14 @@ async def seawall() -> AsyncIterator[Serving]:
             self.calls += 1
             return request
 
-    service = Served(registry="memory://bench", host=HOST, port=0, grace=1.0, settle=0.0)
+    service = Served(registry="memory://bench", host=HOST, unix_socket=False, grace=1.0, settle=0.0)
     async with service:
         yield Serving(f"{HOST}:{service.port}", lambda: service.calls)
 
 
 KINDS: dict[str, Callable[[], AbstractAsyncContextManager[Serving]]] = {
     "bare": bare,
+    "both": both,
     "otel": otel,
     "seawall": seawall,
 }

@@ -109,7 +109,10 @@ async def run(spec: dict[str, Any], answers: IO[str]) -> None:
     async with AsyncExitStack() as stack:
         if spec["side"] == "server":
             running = await stack.enter_async_context(servers.several(spec["kind"], spec["count"]))
-            hello = {"addresses": [one.address for one in running]}
+            hello = {
+                "tcp": [one.address for one in running],
+                "unix": [one.socket for one in running if one.socket],
+            }
             await serve_commands(answers, hello, server(running, flush))
             return
         # One list of addresses for each stub: a row's client has one, the servers' driver several.

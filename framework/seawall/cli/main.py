@@ -51,6 +51,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--host", help="interface to listen on")
     run.add_argument("--port", type=int, help="default: 0, a free one")
     run.add_argument("--advertise", metavar="HOST[:PORT]", help="what clients are told to dial")
+    run.add_argument(
+        "--no-unix-socket", dest="unix_socket", action="store_false", default=None,
+        help="don't listen on a Unix socket for callers on this host",
+    )  # fmt: skip
     run.add_argument("--grace", type=float, metavar="SECONDS", help="for calls under way at stop")
     run.add_argument("--zone", help="told to clients through the registry")
     run.add_argument("--version", dest="version", help="of the service, told likewise")

@@ -31,6 +31,7 @@ from seawall.server.health import SERVING, Health
 from seawall.server.service import Service, client
 from seawall.server.servicers import Recorder, find_adders
 from seawall.server.settings import Settings
+from seawall.server.sockets import facts_of, open_socket
 from seawall.telemetry.log import guarded
 from seawall.telemetry.server_spans import ServerSpans
 from seawall.telemetry.spans import spans
@@ -110,9 +111,9 @@ class Server:
         self.port = self._bind(host)
         self._closing.push_async_callback(self._close_port)
         self.address = _address(settings.advertise, registry.advertised_host(), host, self.port)
-        self._announcement = Announcement(
-            self.names, self._identity(), self.address, self._settings.metadata()
-        )
+        path = open_socket(self._grpc) if settings.unix_socket else None
+        facts = {**settings.metadata(), **facts_of(path)}
+        self._announcement = Announcement(self.names, self._identity(), self.address, facts)
         for service in self._services:
             service._server = self
         await self._find_dependencies()

@@ -48,8 +48,8 @@ class Service:
     ``Inventory.run()`` serves until SIGTERM or SIGINT and leaves in good order. In tests, or beside
     other code, ``await Inventory(...).start()`` and ``stop()``, or ``async with Inventory(...)``.
     Keyword arguments are those of ``seawall.server.settings.Settings``: registry, host, port,
-    advertise, grace, settle, version, zone, weight, labels, instance_id, service_config,
-    dependency_timeout, listener.
+    advertise, unix_socket, grace, settle, version, zone, weight, labels, instance_id,
+    service_config, dependency_timeout, listener.
     """
 
     def __init__(self, **settings: Any) -> None:

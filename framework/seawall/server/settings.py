@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from seawall.call import JSON, PAUSED, WEIGHT
+from seawall.call import JSON, LEAST_WEIGHT, MOST_WEIGHT, PAUSED, WEIGHT
 from seawall.errors import ConfigError
 from seawall.events import Listener
 from seawall.registry.base import Registry
 from seawall.telemetry.log import log_event
 from seawall.transport.keepalive import PERMITTED, SERVER_PERMITS_MS
+from seawall.transport.same_host import HOST, SOCKET
 
 GRACE: Final = 10.0
 SETTLE: Final = 0.3
@@ -51,6 +52,10 @@ class Settings:
     """Unique among the service's instances; made up if not given."""
     service_config: str | Path | Mapping[str, Any] | None = None
     """For the calls that the service makes itself. SEAWALL_SERVICE_CONFIG (a path), else none."""
+    unix_socket: bool | None = None
+    """Whether to listen on a Unix socket as well, for callers on this host. SEAWALL_UNIX_SOCKET
+    (``on`` or ``off``), else on; but off with ``advertise``, as what that names may be there to be
+    passed through."""
     dependency_timeout: float = 5.0
     """Seconds to wait at start for an instance of each ``client(...)`` of the services."""
     listener: Listener = log_event
@@ -66,10 +71,12 @@ class Settings:
         if not (0 <= grace < math.inf and 0 <= settle < math.inf):
             raise ConfigError("grace", "grace and settle are seconds: numbers from 0 on")
         checked_weight(self.weight)
+        advertise = self.advertise or os.environ.get("SEAWALL_ADVERTISE")
         changed = {
             "host": self.host or os.environ.get("SEAWALL_HOST"),
             "port": int(port),
-            "advertise": self.advertise or os.environ.get("SEAWALL_ADVERTISE"),
+            "advertise": advertise,
+            "unix_socket": _switch("SEAWALL_UNIX_SOCKET", self.unix_socket, not advertise),
             "grace": grace,
             "settle": settle,
             "version": self.version or os.environ.get("SEAWALL_VERSION", ""),
@@ -78,7 +85,7 @@ class Settings:
         return Settings(**{**vars(self), **changed})
 
     def metadata(self) -> dict[str, JSON]:
-        """The facts that the registry announces."""
+        """The facts that the registry announces, less where it runs (``sockets.facts_of``)."""
         return {
             **self.labels,
             "version": self.version or "",
@@ -90,16 +97,30 @@ class Settings:
         }
 
 
-OWN_FACTS: Final = frozenset(Settings().metadata()) | {PAUSED, "id"}
+OWN_FACTS: Final = frozenset(Settings().metadata()) | {PAUSED, HOST, SOCKET, "id"}
 """What an instance's facts may not be called by its user."""
 
 
 def checked_weight(weight: object) -> float:
     """``weight``, if it is one. Raises ``ConfigError``."""
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
+    number = isinstance(weight, int | float) and not isinstance(weight, bool)
+    if not (number and LEAST_WEIGHT <= weight <= MOST_WEIGHT):  # type: ignore[operator]
         mend = "; to take no calls at all, pause()" if weight == 0 else ""
-        raise ConfigError("weight", f"must be a number above 0, not {weight!r}{mend}")
-    return weight
+        limits = f"from {LEAST_WEIGHT:g} to {MOST_WEIGHT:g}"
+        raise ConfigError("weight", f"must be a number {limits}, not {weight!r}{mend}")
+    return weight  # type: ignore[return-value]
+
+
+def _switch(variable: str, given: bool | None, default: bool) -> bool:
+    if given is not None:
+        if not isinstance(given, bool):
+            name = variable.removeprefix("SEAWALL_").lower()
+            raise ConfigError(name, f"must be True or False, not {given!r}")
+        return given
+    text = os.environ.get(variable, "").strip().lower()
+    if text not in ("", "on", "off"):
+        raise ConfigError(variable, f"must be on or off, not {text!r}")
+    return text == "on" if text else default
 
 
 def _number(variable: str, given: float | None, default: float, *, whole: bool = False) -> float:

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ipaddress
+import logging
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import grpc
 from grpc import ChannelConnectivity, aio
 
 from seawall.call import Instance
 from seawall.transport.keepalive import channel_options
+from seawall.transport.same_host import socket_of, target_of
+
+_log = logging.getLogger("seawall.transport")
 
 RETIRE_GRACE = 600.0
 """Seconds that calls under way may go on after their instance has left the registry."""
+
+_SOCKET_WAIT_MS: Final = 1000
+"""What a connection over a Unix socket may take until TCP is tried; it needs about 1 ms. Half of
+what TCP is given, as a frozen instance costs a first call both."""
+_LAST_WAIT: Final = 1.0
+"""Seconds for cancelled calls to end: a moment, in which their channel is closed."""
 
 
 class Bound(Protocol):
@@ -29,6 +38,10 @@ class Connection:
 
     ``on_state(ready, problem)`` is called whenever the connection comes up or goes down. The
     channel always tries to be connected, with gRPC's own back-off (0.1 to 2 s).
+
+    An instance on this host is connected to over its Unix socket if that can be trusted (see
+    ``same_host``) and ``credentials`` is None. When that can't be connected, or breaks and isn't
+    back at the first try, TCP takes its place, for as long as this connection lives.
     """
 
     def __init__(
@@ -37,16 +50,22 @@ class Connection:
         on_state: Callable[[bool, str | None], None],
         credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
+        self._instance = instance
         self._on_state = on_state
-        options = channel_options(instance.metadata)
-        target = _target(instance.address)
+        self._credentials = credentials
+        self._up = False
+        self._socket: str | None = None
+        """The path of the socket that is in use."""
         if credentials is None:
-            self._channel = aio.insecure_channel(target, options=options)
-        else:
-            self._channel = aio.secure_channel(target, credentials, options=options)
+            self._socket, why_not = socket_of(instance.metadata)
+            if why_not:
+                _log.debug("%s is called over TCP: %s", instance.address, why_not)
+        self._channel = self._open() if self._socket is None else self._open_socket(self._socket)
         self.callables: dict[Bound, Callable[..., Any]] = {}
-        """By method: the multi-callables of this channel."""
+        """By method: the multi-callables of the channel in use."""
         self._watcher: asyncio.Task[None] | None = None
+        self._endings: set[asyncio.Task[None]] = set()
+        """Channels that are being closed."""
 
     def start(self) -> None:
         """Connect, and stay connected."""
@@ -59,30 +78,75 @@ class Connection:
 
     @property
     def connected(self) -> bool:
-        """Whether the connection is up at this moment."""
-        return self._channel.get_state() is ChannelConnectivity.READY
+        """Whether the connection is up at this moment, and ``on_state`` has been told.
+
+        So a call that failed with the socket never sees the TCP connection that came after it.
+        """
+        return self._up and self._channel.get_state() is ChannelConnectivity.READY
 
     async def close(self, grace: float | None = None) -> None:
         """Close the channel. Calls under way have ``grace`` seconds; None cancels them at once."""
         if self._watcher is not None:
             self._watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watcher
-        await self._channel.close(grace)
+        self._end(grace)
+        # In tasks: cancelled half-way, gRPC's close would leave the connection open for ever.
+        endings = tuple(self._endings)
+        try:
+            await asyncio.wait(endings, timeout=(grace or 0.0) + _LAST_WAIT)
+        except asyncio.CancelledError:
+            await asyncio.wait(endings, timeout=_LAST_WAIT)  # their calls were cancelled, too
+            raise
+
+    def _end(self, grace: float | None) -> None:
+        """Close the channel in use, in the background."""
+        ending = asyncio.create_task(self._channel.close(grace))
+        self._endings.add(ending)
+        _unfinished.add(ending)
+        ending.add_done_callback(self._endings.discard)
+        ending.add_done_callback(_unfinished.discard)
+
+    def _open(self) -> aio.Channel:
+        target = _target(self._instance.address)
+        options = channel_options(self._instance.metadata)
+        if self._credentials is None:
+            return aio.insecure_channel(target, options=options)
+        return aio.secure_channel(target, self._credentials, options=options)
+
+    def _open_socket(self, path: str) -> aio.Channel:
+        options = dict(channel_options(self._instance.metadata))
+        options["grpc.min_reconnect_backoff_ms"] = _SOCKET_WAIT_MS
+        return aio.insecure_channel(target_of(path), options=list(options.items()))
 
     async def _watch(self) -> None:
-        channel = self._channel
         while True:
+            channel = self._channel
             state = channel.get_state(try_to_connect=True)
-            if state is ChannelConnectivity.READY:
-                self._on_state(True, None)
-            elif state is ChannelConnectivity.TRANSIENT_FAILURE:
-                self._on_state(False, "can't connect: refused, unreachable or not answering")
-            elif state is ChannelConnectivity.SHUTDOWN:
+            if state is ChannelConnectivity.SHUTDOWN:
                 return
-            else:
-                self._on_state(False, None)
+            if state is ChannelConnectivity.TRANSIENT_FAILURE and self._socket is not None:
+                self._fall_back(self._socket)
+                continue
+            self._up = state is ChannelConnectivity.READY
+            failed = state is ChannelConnectivity.TRANSIENT_FAILURE
+            problem = "can't connect: refused, unreachable or not answering" if failed else None
+            self._on_state(self._up, problem)
             await channel.wait_for_state_change(state)
+
+    def _fall_back(self, path: str) -> None:
+        """Put a TCP channel in the place of the socket's.
+
+        No call is lost that TCP would have kept: those waiting for a connection have failed
+        unsent, and those on one that a stopping server still serves go on there.
+        """
+        _log.debug("%s is called over TCP: %s does not answer", self._instance.address, path)
+        self._socket = None
+        self._end(RETIRE_GRACE)
+        self._channel = self._open()
+        self.callables = {}
+
+
+_unfinished: Final[set[asyncio.Task[None]]] = set()
+"""The event loop itself keeps no task alive."""
 
 
 def _target(address: str) -> str:
