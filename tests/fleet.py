@@ -24,6 +24,9 @@ class Fleet:
     def __init__(self, registry: str) -> None:
         self.registry = registry
         self.running: list[asyncio.subprocess.Process] = []
+        self.log: list[str] = []
+        """What all of them have logged, line by line."""
+        self._readers: list[asyncio.Task[None]] = []
 
     async def start(self) -> asyncio.subprocess.Process:
         """One more; returns when it serves."""
@@ -34,10 +37,17 @@ class Fleet:
             stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         self.running.append(child)
+        assert child.stderr is not None
         async with asyncio.timeout(30):
             while b" serving " not in (line := await child.stderr.readline()):
                 assert line, "the instance ended before it served"
+        self._readers.append(asyncio.create_task(self._read(child.stderr)))
         return child
+
+    async def _read(self, stderr: asyncio.StreamReader) -> None:
+        # Nobody else does, and a full pipe would stop the instance.
+        while line := await stderr.readline():
+            self.log.append(line.decode(errors="replace").rstrip())
 
     async def __aenter__(self) -> Self:
         return self
@@ -47,7 +57,8 @@ class Fleet:
             if child.returncode is None:
                 child.send_signal(signal.SIGCONT)
                 child.kill()
-            await child.communicate()
+            await child.wait()
+        await asyncio.gather(*self._readers)
 
 
 class Load:
