@@ -1,0 +1,1 @@
+"""How fast, how cheaply and how calmly instances are found: ``python -m bench.discovery``."""
