@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +15,11 @@ from seawall.errors import ConfigError, RegistryError
 from seawall.events import MalformedEntry, RegistrationRestored, RegistryLost
 from seawall.registry.etcd import follow as follow_module
 from seawall.registry.etcd.registry import EtcdRegistry
+from seawall.registry.etcd.rpc import Away
 from seawall.testing.etcd import EtcdServer
 from seawall.testing.registry import no_more_tasks_than
 from tests.registry.etcd_fixtures import (
+    LIMIT,
     OpenRegistry,
     Proxy,
     Watching,
@@ -202,6 +207,60 @@ async def test_many_keys_go_in_several_transactions(
     assert len(await keys(etcd, namespace)) == 450
     await registration.close()
     assert await keys(etcd, namespace) == {}
+
+
+async def test_more_keys_than_a_transaction_takes_are_guarded(
+    etcd: EtcdServer, url: str, namespace: str, opened: OpenRegistry
+) -> None:
+    registry = opened(url)
+    ids = [f"i{number:03}" for number in range(150)]
+    await registry.register([instance(one) for one in ids])
+    async with Watching(registry) as watching:
+        await watching.until(*ids)
+        for one in (ids[0], ids[-1]):
+            key = f"{namespace}/{service()}/{one}"
+            await away(etcd.etcdctl, "del", key)
+            await registry.told(RegistrationRestored, 1 + (one == ids[-1]))
+        await watching.until(*ids)
+    assert len(await keys(etcd, namespace)) == 150
+    assert not registry.of(RegistryLost)
+
+
+async def test_a_lost_session_leaves_no_connection(
+    etcd: EtcdServer, url: str, opened: OpenRegistry
+) -> None:
+    before = _connections(etcd.client_port)
+    registry = opened(url)
+    gc.collect()
+    gc.disable()
+    try:
+        registration = await registry.register([instance()])
+        async with Watching(registry) as watching:
+            for number in range(5):
+                session = registry._client.current
+                assert session is not None
+                session.lost(Away("the test cuts it"))
+                del session
+                await registration.update([instance(v=number)])
+                await watching.shows(instance(v=number))
+            await _until(lambda: _connections(etcd.client_port) == before + 1)
+        await registry.close()
+        await _until(lambda: _connections(etcd.client_port) == before)
+    finally:
+        gc.enable()
+
+
+def _connections(port: int) -> int:
+    """How many connections to ``port`` are open, seen from the side that opened them."""
+    tables = [Path(f"/proc/self/net/{name}").read_text() for name in ("tcp", "tcp6")]
+    rows = [line.split() for table in tables for line in table.splitlines()[1:]]
+    return sum(row[2].endswith(f":{port:04X}") and row[3] == "01" for row in rows)
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(LIMIT):
+        while not holds():
+            await asyncio.sleep(0.02)
 
 
 async def test_a_watch_resumes_where_it_was(

@@ -53,7 +53,8 @@ async def test_killed_and_restarted(fragile: EtcdServer, opened: OpenRegistry) -
         await away(fragile.start)
         regained = await other.told(RegistryRegained)
         assert regained.outage >= 3
-        await owner.told(RegistrationRestored)
+        # The lease has run out by our clock; but etcd was away itself, and has it yet if asked soon.
+        await owner.told(RegistryRegained)
         assert len(await keys(fragile, "seawall")) == 2
         await other.register([instance("i2")])
         await watching.until("i1", "i2")

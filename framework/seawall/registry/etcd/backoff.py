@@ -19,6 +19,8 @@ BRISK = 0.2
 """The longest wait while an outage is young: etcd's own restart is noticed at once."""
 CALM = 1.0
 """The longest wait otherwise: thousands of processes may be waiting for the same etcd."""
+MOST_CALM = 3.0
+"""The longest wait for an etcd that takes connections and does not answer in time."""
 REFUSED = (1.0, 1.8)
 """Seconds between tries of what an operator has to mend first (a password, a permission). Below
 ``feed.DOUBT``: when it is mended, owners must be back before others believe that they have gone."""
@@ -70,3 +72,13 @@ def persist(loop: Callable[[], Awaitable[None]], name: str) -> asyncio.Task[None
                 await asyncio.sleep(CALM)
 
     return asyncio.create_task(run(), name=name)
+
+
+async def end(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancel tasks, wait for their end, and forget them: what they ended with holds the frames in
+    which they were, and with these a call and its connection, until the garbage collector comes."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
+    tasks.clear()

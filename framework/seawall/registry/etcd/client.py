@@ -11,7 +11,7 @@ from typing import Final
 
 from seawall.clock import Clock, Random
 from seawall.errors import RegistryError, RegistryUnavailable
-from seawall.registry.etcd.backoff import BRISK, CALM, delay
+from seawall.registry.etcd.backoff import BRISK, CALM, MOST_CALM, delay
 from seawall.registry.etcd.channel import knock, open_channel
 from seawall.registry.etcd.outage import Outage
 from seawall.registry.etcd.rpc import BadTls, Slow
@@ -22,7 +22,7 @@ from seawall.registry.etcd.url import EtcdUrl
 TIMEOUT: Final = 1.0
 """Seconds in which a healthy etcd answers a read; more only if none of the endpoints does."""
 MAX_TIMEOUT: Final = 4.0
-_YOUNG: Final = 30.0
+_YOUNG: Final = 15.0
 """Seconds for which an outage is met with brisk reconnections."""
 _SETTLED: Final = 5.0
 """Seconds after which a session counts as having worked."""
@@ -107,10 +107,11 @@ class Client:
         task.add_done_callback(self._ending.discard)
 
     async def _connect(self) -> Session:
-        started, rounds, timeout = self._clock(), 0, TIMEOUT
+        started, rounds, timeout, slow = self._clock(), 0, TIMEOUT, 0
         while True:
             young = self._hasty < 3 and self._clock() - started < _YOUNG
-            longest = BRISK if young else CALM
+            # One that is too slow may have too many who try.
+            longest = BRISK if young and not slow else min(CALM * 2**slow, MOST_CALM)
             await asyncio.sleep(delay(self._hasty + rounds, longest, self._chance))
             problems: list[RegistryError] = []
             for endpoint in tuple(self._endpoints):
@@ -119,11 +120,13 @@ class Client:
                         await knock(endpoint, timeout)
                     return self._adopt(await self._open(endpoint, timeout))
                 except RegistryError as problem:
-                    problems.append(problem)
+                    # Its frames hold the attempt's calls, and a call its connection, until the
+                    # garbage collector comes by.
+                    problems.append(problem.with_traceback(None))
                     self._endpoints.rotate(-1)
             if any(isinstance(problem, Slow) for problem in problems):
                 # An etcd that is slow is better than none.
-                timeout = min(timeout * 2, MAX_TIMEOUT)
+                timeout, slow = min(timeout * 2, MAX_TIMEOUT), slow + 1
             rounds += 1
             self._outage.begin(self, self._summary(problems))
             refusals = [each for each in problems if not isinstance(each, RegistryUnavailable)]

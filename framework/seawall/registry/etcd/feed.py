@@ -11,7 +11,7 @@ from seawall.call import Instance, Listing, Update
 from seawall.errors import RegistryError
 from seawall.events import MalformedEntry
 from seawall.registry.etcd import wire_pb2 as wire
-from seawall.registry.etcd.backoff import Retry, persist
+from seawall.registry.etcd.backoff import Retry, end, persist
 from seawall.registry.etcd.client import Client
 from seawall.registry.etcd.follow import Found, Happened, Span, follow
 from seawall.registry.etcd.formats import format_of
@@ -52,7 +52,7 @@ class Feed:
         self._failure: RegistryError | None = None
         self._closed = False
         self._changed = asyncio.Event()
-        self._task = persist(self._run, f"seawall etcd watch {service}")
+        self._tasks = [persist(self._run, f"seawall etcd watch {service}")]
 
     @property
     def over(self) -> bool:
@@ -89,8 +89,7 @@ class Feed:
         self._wake()
         for key in tuple(self._doubts):
             self._trust(key)
-        self._task.cancel()
-        await asyncio.wait([self._task])
+        await end(self._tasks)
         self._outage.end(self)
 
     async def _run(self) -> None:

@@ -22,6 +22,7 @@ from seawall.registry.etcd.rpc import (
     refused,
 )
 from seawall.registry.etcd.session import Session, Stream
+from seawall.registry.etcd.writes import BATCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,8 @@ class Happened:
 class _Place:
     """How far the spans have been followed."""
 
-    def __init__(self, spans: int, header: wire.ResponseHeader) -> None:
-        self.next = [header.revision + 1] * spans
+    def __init__(self, revisions: Sequence[int], header: wire.ResponseHeader) -> None:
+        self.next = [revision + 1 for revision in revisions]
         """By span: watches on one stream may be at different revisions."""
         self._cluster = header.cluster_id
         self._term = header.raft_term
@@ -83,9 +84,8 @@ async def follow(
         try:
             session = await client.session()
             if place is None or not place.fits(session):
-                reply = await _list(session, spans)
-                place = _Place(len(spans), reply.header)
-                yield Found(tuple(kv for each in reply.responses for kv in each.response_range.kvs))
+                found, place = await _list(session, spans)
+                yield Found(found)
             async with aclosing(_watch(session, spans, place, user)) as answers:
                 async for events in answers:
                     retry.reset()
@@ -97,11 +97,23 @@ async def follow(
             await retry.pause(problem)
 
 
-async def _list(session: Session, spans: Sequence[Span]) -> wire.TxnResponse:
-    request = wire.TxnRequest()
-    for span in spans:
-        request.success.add(request_range=wire.RangeRequest(key=span.key, range_end=span.end))
-    return await session.call(TXN, request)
+async def _list(
+    session: Session, spans: Sequence[Span]
+) -> tuple[tuple[wire.KeyValue, ...], _Place]:
+    """What there is in the spans, and where each is to be watched from."""
+    found: list[wire.KeyValue] = []
+    revisions: list[int] = []
+    reply = wire.TxnResponse()
+    for start in range(0, len(spans), BATCH):
+        batch = spans[start : start + BATCH]
+        request = wire.TxnRequest()
+        for span in batch:
+            request.success.add(request_range=wire.RangeRequest(key=span.key, range_end=span.end))
+        reply = await session.call(TXN, request)
+        revisions += [reply.header.revision] * len(batch)
+        for each in reply.responses:
+            found += each.response_range.kvs
+    return tuple(found), _Place(revisions, reply.header)
 
 
 async def _watch(

@@ -9,7 +9,7 @@ from typing import Final
 
 from seawall.errors import RegistryError
 from seawall.registry.etcd import wire_pb2 as wire
-from seawall.registry.etcd.backoff import Retry, persist
+from seawall.registry.etcd.backoff import Retry, end, persist
 from seawall.registry.etcd.client import Client
 from seawall.registry.etcd.follow import Found, Happened, Span, follow
 from seawall.registry.etcd.outage import Outage
@@ -42,15 +42,13 @@ class Guard:
         self._absent: dict[bytes, int | None] = {}
         """Keys that have gone, with where they were put before."""
         self._timer: asyncio.TimerHandle | None = None
-        self._task = persist(self._watch, "seawall etcd guard") if keys else None
+        self._tasks = [persist(self._watch, "seawall etcd guard")] if keys else []
 
     async def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await end(self._tasks)
         self._outage.end(self)
 
     async def _watch(self) -> None:

@@ -37,6 +37,8 @@ class Lease:
         self._clock = clock
         self._chance = chance
         self._deadline = 0.0
+        self._asked_late = False
+        """Whether the last request was sent after the deadline, and not answered."""
         self._granted = asyncio.Event()
 
     async def held(self, session: Session) -> int:
@@ -53,6 +55,7 @@ class Lease:
             raise Busy(f"etcd at {session.endpoint} grants no lease: {reply.error}")
         old, self.id = self.id, reply.ID
         self._deadline = sent + reply.TTL
+        self._asked_late = False
         self._granted.set()
         return old
 
@@ -89,12 +92,17 @@ class Lease:
         # Even a short lease must survive one member that doesn't answer.
         within = min(session.timeout, max(self._ttl / 2, 0.5))
         stream = session.stream(KEEP_ALIVE)
+        # Many begin at once when etcd comes back: they are spread over the whole time at once.
+        least = 0.0
         try:
             while lease and self.id == lease:
-                if self._clock() >= self._deadline:
+                sent = self._clock()
+                late = sent >= self._deadline
+                if late and self._asked_late:
                     self.lose("its lease ran out while etcd did not answer")
                     return
-                sent = self._clock()
+                # An etcd that was away itself may have it yet: asked once, it tells.
+                self._asked_late = late
                 await stream.send(wire.LeaseKeepAliveRequest(ID=lease))
                 answer = await stream.receive(within)
                 if self.id != lease:
@@ -103,13 +111,14 @@ class Lease:
                     self.lose("etcd had dropped its lease")
                     return
                 # Counted from before the request: etcd's clock for it started later than ours.
-                self._deadline = sent + answer.TTL
-                await self._rest(session, answer.TTL)
+                self._deadline, self._asked_late = sent + answer.TTL, False
+                await self._rest(session, answer.TTL / 3 * (least + (1 - least) * self._chance()))
+                least = 0.8
         finally:
             stream.close()
 
-    async def _rest(self, session: Session, ttl: int) -> None:
-        """Sleep about a third of the lease's time, less if the session is lost."""
+    async def _rest(self, session: Session, seconds: float) -> None:
+        """Sleep, less if the session is lost."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(ttl / 3 * (0.8 + 0.2 * self._chance())):
+            async with asyncio.timeout(seconds):
                 await session.gone.wait()

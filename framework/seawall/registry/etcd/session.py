@@ -139,7 +139,12 @@ class Session:
             if cancelled_ourselves():
                 raise
             problem = self._away()
-        raise self.lost(problem) if isinstance(problem, Away) else problem
+        try:
+            raise self.lost(problem) if isinstance(problem, Away) else problem
+        finally:
+            # The error's frames are this one too: a cycle would keep the call, and with it the
+            # connection of a closed channel, until the garbage collector comes by.
+            del problem, step
 
     async def _authenticate(self) -> None:
         if not self._url.user:

@@ -6,13 +6,12 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from itertools import islice
-from typing import Final
 
 from seawall.errors import RegistryError, RegistryUnavailable
 from seawall.events import RegistrationRestored
 from seawall.registry.etcd import wire_pb2 as wire
 from seawall.registry.etcd import writes
-from seawall.registry.etcd.backoff import Retry, persist
+from seawall.registry.etcd.backoff import Retry, end, persist
 from seawall.registry.etcd.client import Client
 from seawall.registry.etcd.guard import Guard
 from seawall.registry.etcd.lease import Lease
@@ -20,10 +19,7 @@ from seawall.registry.etcd.outage import Outage
 from seawall.registry.etcd.rpc import REVOKE, TXN, Away, Busy, NoSuchLease
 from seawall.registry.etcd.session import Session
 from seawall.registry.etcd.url import EtcdUrl
-from seawall.registry.etcd.writes import Entry
-
-_BATCH: Final = 100
-"""Operations in one transaction; etcd by default takes 128."""
+from seawall.registry.etcd.writes import BATCH, Entry
 
 
 class Tenure:
@@ -108,9 +104,7 @@ class Tenure:
 
     async def stop(self) -> None:
         """End all tasks. What etcd still has runs out with the lease."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.wait(self._tasks)
+        await end(self._tasks)
         await self._guard.stop()
         self._outage.end(self)
         self._fail(RegistryError(f"{self._url} was closed in the meantime"))
@@ -142,11 +136,11 @@ class Tenure:
         if self._unsure:
             await self._change_lease(session)
         unwritten = (item for item in self._entries.items() if not item[1].written)
-        puts = dict(islice(unwritten, _BATCH))
+        puts = dict(islice(unwritten, BATCH))
         if puts:
             await self._put(session, puts)
             return
-        if gone := dict(islice(self._removed.items(), _BATCH)):
+        if gone := dict(islice(self._removed.items(), BATCH)):
             await self._delete(session, gone)
             return
         while self._retired:

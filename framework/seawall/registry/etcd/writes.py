@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from seawall.registry.etcd import wire_pb2 as wire
 from seawall.registry.etcd.naming import farewell
+
+BATCH: Final = 100
+"""Operations in one transaction; etcd by default takes 128."""
 
 
 @dataclass(slots=True)
