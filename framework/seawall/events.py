@@ -18,10 +18,12 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class InstancesChanged(Event):
-    """The registry's list of a service's instances changed."""
+    """The instances of a service that are in use changed, as a rule because the registry's list
+    did; see ``MassExpiry`` for the exception."""
 
     service: str
     added: tuple[str, ...]
+    """Addresses."""
     removed: tuple[str, ...]
     total: int
 
@@ -41,8 +43,8 @@ class MassExpiry(Event):
 
     level: ClassVar[str] = "warning"
     service: str
-    vanished: int
     kept: int
+    """How many answer, and are kept."""
 
 
 @dataclass(frozen=True, slots=True)

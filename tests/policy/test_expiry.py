@@ -42,6 +42,15 @@ def test_one_that_is_back_or_said_goodbye_no_longer_counts():
     assert guard.vanish(instances("c"), 4, 1.0) is None
 
 
+def test_the_dead_count_and_are_not_doubted_again():
+    guard = ExpiryGuard(10.0)
+    assert ids(guard.vanish(instances(*"abcdef"), 10, 0.0)) == "abcdef"
+    guard.dead("abc")
+    assert ids(guard.vanish(instances("g"), 4, 1.0)) == "defg"
+    guard.seen("a")
+    assert ids(guard.vanish(instances("a"), 4, 2.0)) == "adefg"
+
+
 def test_the_only_instance_is_asked_too():
     assert ids(ExpiryGuard(10.0).vanish(instances("a"), 1, 0.0)) == "a"
     assert ExpiryGuard(10.0).vanish([], 0, 0.0) is None

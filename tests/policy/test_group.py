@@ -86,6 +86,15 @@ def test_weights_that_are_none_count_as_one():
         assert endpoint.share == 1 and not endpoint.paused
 
 
+def test_one_that_cannot_be_an_endpoint_does_not_stop_the_others():
+    real = make_group()
+    group = Group(SERVICE, lambda found: None if found.id == "bad" else real._make(found))
+    turnover = group.apply(Listing((one("1"), one("bad", "a:1"), one("2"))))
+    assert [e.instance.id for e in turnover.added] == ["1", "2"]
+    group.apply(Change(lost=frozenset({"bad"}), put=(one("good", "a:1"),)))
+    assert {e.instance.id for e in group.endpoints} == {"1", "2", "good"}
+
+
 def test_an_id_that_moved_is_another_endpoint():
     group = make_group()
     group.apply(Listing((one("1"),)))
@@ -106,6 +115,23 @@ def test_a_process_that_is_back_on_its_port_is_a_new_endpoint_and_the_old_entry_
     (new,) = group.endpoints
     assert not group.apply(Change(lost=frozenset({"old"})))
     assert group.endpoints == [new] and group.endpoint_of(new.instance) is new
+
+
+def test_a_restarted_process_is_a_new_endpoint_under_the_same_id_too():
+    group = make_group()
+    group.apply(Listing((one("1", started_at=1.0),)))
+    (old,) = group.endpoints
+    turnover = group.apply(Change(put=(one("1", started_at=2.0),)))
+    assert turnover.removed == [old] and len(turnover.added) == 1
+    assert len(group) == 1 and group.endpoints == turnover.added
+
+
+def test_starts_that_make_no_sense_count_as_unknown():
+    for started in (10**400, float("nan"), float("-inf"), -5, "now", [], None):
+        group = make_group()
+        group.apply(Listing((one("1", "a:1", started_at=started),)))
+        group.apply(Change(put=(one("2", "a:1", started_at=1.0),)))
+        assert [e.instance.id for e in group.endpoints] == ["2"]
 
 
 def test_endpoints_of_closed_breakers_and_removed_ones_are_not_tripped():

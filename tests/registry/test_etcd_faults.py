@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import shutil
 import subprocess
 import time
@@ -18,7 +19,7 @@ from seawall.errors import RegistryError, RegistryUnavailable
 from seawall.events import RegistrationRestored, RegistryLost, RegistryRegained
 from seawall.registry.etcd import backoff
 from seawall.registry.etcd import wire_pb2 as wire
-from seawall.registry.etcd.rpc import RANGE, TXN, Away, NoSuchLease
+from seawall.registry.etcd.rpc import GRANT, RANGE, TXN, Away, NoSuchLease
 from seawall.registry.etcd.session import Session
 from seawall.testing.etcd import EtcdCluster, EtcdServer, free_ports
 from seawall.testing.registry import no_more_tasks_than
@@ -53,7 +54,7 @@ async def test_killed_and_restarted(fragile: EtcdServer, opened: OpenRegistry) -
         await away(fragile.start)
         regained = await other.told(RegistryRegained)
         assert regained.outage >= 3
-        # The lease has run out by our clock; but etcd was away itself, and has it yet if asked soon.
+        # The lease has run out by our clock; but etcd was away itself, and may have it yet.
         await owner.told(RegistryRegained)
         assert len(await keys(fragile, "seawall")) == 2
         await other.register([instance("i2")])
@@ -239,6 +240,46 @@ async def test_a_write_that_arrives_late_counts_for_nothing(
 def _as_written(registry: Any) -> dict[str, str]:
     """Keys and values as the registry believes that etcd has them."""
     return {k.decode(): e.value.decode() for k, e in registry._tenure._entries.items()}
+
+
+async def test_what_is_given_up_while_the_lease_is_granted_is_not_put(
+    fragile: EtcdServer, opened: OpenRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, go_on, real = asyncio.Event(), asyncio.Event(), Session.call
+
+    async def call(self: Session, rpc: Any, request: Any) -> Any:
+        if rpc is GRANT:
+            asked.set()
+            await go_on.wait()
+        return await real(self, rpc, request)
+
+    monkeypatch.setattr(Session, "call", call)
+    registry = opened(fragile.url)
+    stays = asyncio.create_task(registry.register([instance("stays")]))
+    goes = asyncio.create_task(registry.register([instance("goes")]))
+    await asked.wait()
+    goes.cancel()
+    await asyncio.wait([goes], timeout=0.1)  # it says goodbye, which takes the lease too
+    go_on.set()
+    await within(stays)
+    await asyncio.wait([goes])
+    assert [key.rpartition("/")[2] for key in await keys(fragile, "seawall")] == ["stays"]
+
+
+async def test_closing_in_an_outage_leaves_no_error_that_nobody_has_seen(
+    opened: OpenRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry = opened(f"etcd://127.0.0.1:{free_ports(1)[0]}")
+    registering = [
+        asyncio.create_task(registry.register([instance(f"i{number}")])) for number in range(3)
+    ]
+    await registry.told(RegistryLost)
+    await registry.close()
+    results = await asyncio.gather(*registering, return_exceptions=True)
+    assert all(isinstance(result, RegistryError) for result in results)
+    del registering, results
+    gc.collect()
+    assert "never retrieved" not in caplog.text
 
 
 @pytest.fixture(scope="module")

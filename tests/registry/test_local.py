@@ -334,7 +334,7 @@ async def test_what_is_not_ours_is_told_once_and_left_alone(
                 }
             ).encode(),
             {"good"},
-            "instances[1] lacks service, id or address",
+            "instances[1] lacks service, id or a usable address",
         ),
     ],
 )

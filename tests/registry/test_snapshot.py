@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,7 @@ async def test_what_one_process_saw_is_given_to_the_next_in_an_outage(setting: S
             assert used.instances == 2
             assert 0 <= used.age < LIMIT
             setting.gated.here.set()
-            assert await anext(updates) == Change((ONE, TWO))
+            assert await anext(updates) == Listing((ONE, TWO))
 
 
 async def test_a_registry_that_answers_is_believed_at_once(setting: Setting) -> None:
@@ -83,7 +84,21 @@ async def test_the_true_list_replaces_the_last_good_one_even_if_it_is_empty(
             assert await anext(updates) == Listing((ONE,))
             setting.gated.here.set()
             assert await anext(updates) == Change(lost=frozenset({ONE.id}))
-    assert setting.saved() is None
+    assert setting.ids() == {ONE.id}, "the registry may have lost its data"
+
+
+async def test_a_list_that_is_much_shorter_may_be_all_that_is_left(setting: Setting) -> None:
+    setting.put(*(replace(ONE, id=f"i{number}") for number in range(5)))
+    setting.gated.here.clear()
+    await setting.gated.register([replace(ONE, id="i0"), TWO])
+    async with contextlib.aclosing(setting.open().watch(SERVICE)) as updates:
+        async with asyncio.timeout(LIMIT):
+            await anext(updates)
+            setting.gated.here.set()
+            change = await anext(updates)
+    assert isinstance(change, Change)
+    assert {one.id for one in change.put} == {"i0", TWO.id}
+    assert change.lost == {"i1", "i2", "i3", "i4"} and not change.left
 
 
 async def test_without_a_snapshot_the_true_list_is_waited_for(setting: Setting) -> None:

@@ -18,6 +18,7 @@ from seawall.call import Listing
 from seawall.errors import RegistryError
 from seawall.events import Event
 from seawall.registry.snapshots import files
+from seawall.registry.snapshots.store import MOST_THREADS
 from seawall.testing.registry import no_more_tasks_than
 from tests.registry.snapshot_fixtures import (
     LIMIT,
@@ -95,6 +96,27 @@ async def test_cancelled_while_the_snapshot_is_read(
     waiting.cancel()
     await no_more_tasks_than(before)
     assert waiting.cancelled()
+
+
+async def test_a_disk_that_hangs_collects_few_threads(
+    setting: Setting,
+    hang: Hang,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(files, "read", hang)
+    setting.gated.here.clear()
+    registry = setting.open()
+    for number in range(MOST_THREADS + 2):
+        waiting = asyncio.create_task(anext(registry.watch(SERVICE)))
+        if number < MOST_THREADS:
+            await eventually(lambda wanted=number + 1: hang.reached == wanted)
+        else:
+            await eventually(lambda: bool(setting.events))
+        waiting.cancel()
+        await asyncio.wait([waiting])
+    assert hang.reached == MOST_THREADS
+    (refused,) = setting.events
+    assert "its disk hangs" in str(refused)
 
 
 async def test_cancelled_while_it_is_written(

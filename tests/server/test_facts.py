@@ -7,6 +7,7 @@ import pytest
 import seawall
 from seawall import ConfigError, NoEndpoints, ServiceError
 from seawall.events import EndpointLost, FactsChanged
+from seawall.registry.memory import MemoryRegistry
 from tests.echo import EchoService
 from tests.heard import Heard
 from tests.protos import echo_pb2 as pb
@@ -134,8 +135,10 @@ async def test_a_weight_is_a_number_above_0(start, weight):
 async def test_the_frameworks_own_facts_are_no_labels(start):
     service = await start()
     for name in ("zone", "paused", "started_at"):
-        with pytest.raises(ServiceError, match=name):
+        with pytest.raises(ConfigError, match=name):
             await service.set_labels(**{name: 1})
+        with pytest.raises(ConfigError, match=name):
+            await start(labels={name: 1})
 
 
 async def test_only_a_started_service_has_facts(registry):
@@ -164,3 +167,41 @@ async def test_a_service_may_start_paused(registry, client):
         async with asyncio.timeout(10):
             assert (await waiting).text == "hello"
         assert set(service.server.health.statuses.values()) == {1}
+
+
+async def test_what_changes_while_it_is_being_announced_is_announced(registry, client):
+    class Slow(MemoryRegistry):
+        async def register(self, instances):
+            begun.set()
+            await go_on.wait()
+            return await super().register(instances)
+
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    service = EchoService(registry=Slow(registry))
+    starting = asyncio.ensure_future(service.start())
+    await begun.wait()
+    await service.set_weight(3)
+    go_on.set()
+    await starting
+    try:
+        await client.stub.Say(REQUEST)
+        assert client.facts(service)["weight"] == 3
+    finally:
+        await service.stop()
+
+
+async def test_a_label_that_is_not_json_changes_nothing(start, client):
+    service = await start()
+    with pytest.raises(ConfigError, match="labels: can't be written as JSON"):
+        await service.set_labels(rack=object())
+    await service.set_weight(2)
+    await client.stub.Say(REQUEST)
+    assert client.facts(service)["weight"] == 2
+
+
+async def test_pause_and_resume_at_once_agree_in_the_end(start, client):
+    service = await start()
+    await asyncio.gather(service.pause(), service.resume(), service.pause(), service.resume())
+    await client.stub.Say(REQUEST)
+    assert "paused" not in client.facts(service)
+    assert set(service.server.health.statuses.values()) == {1}

@@ -2,14 +2,16 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import pytest
 
 import seawall
 from seawall.call import Change, Instance, Listing
-from seawall.events import MassExpiry, RegistrationRestored
+from seawall.events import InstancesChanged, MassExpiry, RegistrationRestored
 from seawall.registry import Registry
 from seawall.testing.etcd import EtcdServer
+from seawall.transport.health import Health
 from tests.echo import EchoService, plain_server
 from tests.heard import Heard
 from tests.protos import echo_pb2 as pb
@@ -87,19 +89,75 @@ async def test_those_that_answer_are_kept_and_keep_their_statistics(world, serve
     before = set(world.channel.discoveries[0].group.endpoints)
     world.say(Change(lost=frozenset(i.id for i in listed)))
     await world.heard.told(MassExpiry)
-    assert world.heard.of(MassExpiry) == [MassExpiry(SERVICE, vanished=3, kept=3)]
+    assert world.heard.of(MassExpiry) == [MassExpiry(SERVICE, kept=3)]
     assert set(world.channel.discoveries[0].group.endpoints) == before
     assert (await world.stub.Say(REQUEST)).text == "hello"
 
 
-async def test_those_that_do_not_answer_are_dropped(world, servers):
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr("seawall.transport.doubt.ASK_AGAIN", 0.01)
+    monkeypatch.setattr("seawall.transport.doubt.SILENT_FOR", 0.2)
+    monkeypatch.setattr("seawall.transport.doubt.VAGUE_FOR", 0.2)
+
+
+async def test_those_that_do_not_answer_are_dropped(world, servers, impatient):
     listed = instances(servers)
     await begin(world, listed)
     await servers[0].stop()
     world.say(Change(lost=frozenset(i.id for i in listed)))
     await world.heard.told(MassExpiry)
-    assert world.heard.of(MassExpiry) == [MassExpiry(SERVICE, vanished=3, kept=2)]
+    assert world.heard.of(MassExpiry) == [MassExpiry(SERVICE, kept=2)]
+    await world.heard.until(lambda: len(world.addresses) == 2)
     assert world.addresses == {servers[1].address, servers[2].address}
+
+
+async def test_one_unanswered_question_drops_nobody(world, servers, monkeypatch):
+    asked = []
+
+    async def silent_at_first(endpoint, service):
+        asked.append(endpoint.address)
+        return Health.SILENT if len(asked) <= 3 else Health.SERVES
+
+    monkeypatch.setattr("seawall.transport.doubt.ASK_AGAIN", 0.01)
+    monkeypatch.setattr("seawall.transport.doubt.health_of", silent_at_first)
+    listed = instances(servers)
+    await begin(world, listed)
+    world.say(Change(lost=frozenset(i.id for i in listed)))
+    await world.heard.told(MassExpiry)
+    assert len(asked) > 3 and len(world.addresses) == 3
+
+
+async def test_another_service_at_the_address_is_not_taken_for_the_one_that_vanished(
+    world, servers
+):
+    """Its server answers, and says that it has no such service."""
+    listed = tuple(
+        replace(one, metadata={"keepalive_permitted_ms": 4000}) for one in instances(servers)
+    )
+    await begin(world, listed)
+    for server in servers:
+        await server.server.health.set(SERVICE, 0)  # forgets it, as a server that never had it
+        server.server.health._server_status.pop(SERVICE)
+    world.say(Change(lost=frozenset(i.id for i in listed)))
+    await world.heard.until(lambda: not world.addresses)
+    assert not world.heard.of(MassExpiry)
+
+
+async def test_the_dead_are_not_asked_again_with_each_further_loss(world, start, impatient):
+    servers = [await start() for _ in range(6)]
+    listed = instances(servers)
+    await begin(world, listed)
+    for server in servers[:4]:
+        await server.stop()
+    world.say(Change(lost=frozenset(i.id for i in listed[:4])))
+    await world.heard.until(lambda: len(world.addresses) == 2)
+    before = len(world.heard.of(InstancesChanged))
+    await servers[4].stop()
+    world.say(Change(lost=frozenset({listed[4].id})))
+    await world.heard.until(lambda: len(world.addresses) == 1)
+    later = world.heard.of(InstancesChanged)[before:]
+    assert [(event.added, event.removed) for event in later] == [((), (servers[4].address,))]
 
 
 async def test_those_that_went_first_are_asked_with_the_others(world, servers):
@@ -110,7 +168,7 @@ async def test_those_that_went_first_are_asked_with_the_others(world, servers):
     world.say(Change(lost=frozenset({"i1"})))
     await world.heard.told(MassExpiry)
     assert world.addresses == {server.address for server in servers}
-    assert world.heard.of(MassExpiry) == [MassExpiry(SERVICE, vanished=2, kept=2)]
+    assert world.heard.of(MassExpiry) == [MassExpiry(SERVICE, kept=2)]
 
 
 async def test_one_of_three_is_believed(world, servers):
@@ -161,9 +219,7 @@ async def test_a_kept_one_that_is_listed_again_is_an_ordinary_one(world, servers
     assert world.channel.discoveries[0].group.endpoint_of(listed[0]) is kept
 
 
-async def test_a_kept_one_that_stops_answering_goes(world, servers, monkeypatch):
-    monkeypatch.setattr("seawall.transport.doubt.ASK_AGAIN", 0.01)
-    monkeypatch.setattr("seawall.transport.health.TIMEOUT", 0.2)
+async def test_a_kept_one_that_stops_answering_goes(world, servers, impatient):
     listed = instances(servers)
     await begin(world, listed)
     world.say(Change(lost=frozenset(i.id for i in listed)))
@@ -172,16 +228,19 @@ async def test_a_kept_one_that_stops_answering_goes(world, servers, monkeypatch)
     await world.heard.until(lambda: world.addresses == {s.address for s in servers[:2]})
 
 
-async def test_servers_without_the_health_protocol_answer_too(world):
+async def test_servers_without_the_health_protocol_are_kept_for_a_while(world, monkeypatch):
     class Plain(pb_grpc.EchoServicer):
         async def Say(self, request, context):
             return pb.EchoReply(text=request.text)
 
+    monkeypatch.setattr("seawall.transport.doubt.ASK_AGAIN", 0.01)
     async with plain_server(Plain()) as one:
         await begin(world, instances([one]))
         world.say(Change(lost=frozenset({"i0"})))
         await world.heard.told(MassExpiry)
         assert world.addresses == {one}
+        monkeypatch.setattr("seawall.transport.doubt.VAGUE_FOR", 0.0)
+        await world.heard.until(lambda: not world.addresses)
 
 
 async def test_the_channel_can_be_closed_in_the_middle(world, servers):

@@ -22,21 +22,27 @@ class ExpiryGuard:
 
     def __init__(self, window: float) -> None:
         self._window = window
-        self._vanished: dict[str, tuple[float, Instance]] = {}
-        """By id: those that vanished of late, and when."""
+        self._vanished: dict[str, tuple[float, Instance | None]] = {}
+        """By id: those that vanished of late, and when; None = it is known to be dead."""
 
     def vanish(self, lost: Iterable[Instance], listed: int, now: float) -> list[Instance] | None:
         """Take note that ``lost`` have vanished, of ``listed`` that were listed until now.
 
         Returns all that vanished within the window if they are more than half of those who were
-        there: each is then in doubt. None = they are gone.
+        there: each is then in doubt, unless it is known to be dead. None = they are gone.
         """
         self._forget(now)
         total = listed + len(self._vanished)
         self._vanished |= {one.id: (now, one) for one in lost}
         if len(self._vanished) <= total * MASS:
             return None
-        return [instance for _, instance in self._vanished.values()]
+        return [instance for _, instance in self._vanished.values() if instance is not None]
+
+    def dead(self, ids: Iterable[str]) -> None:
+        """These were asked and don't serve: they count as lost, and aren't doubted again."""
+        for id_ in ids:
+            if id_ in self._vanished:
+                self._vanished[id_] = (self._vanished[id_][0], None)
 
     def seen(self, ids: Iterable[str]) -> None:
         """These are listed again, or have said goodbye after all."""

@@ -12,13 +12,20 @@ def address_problem(address: str) -> str | None:
     """What is wrong with ``address``, in words for an error message; None = nothing."""
     if address.startswith("unix:"):
         path = address.removeprefix("unix:").removeprefix("//")
-        return None if path else "names no path"
+        return _path_problem(path)
     host, colon, port = address.rpartition(":")
     if not colon or not host:
         return "is not host:port"
     if not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65536):
         return f"has no port from 1 to 65535 after its last colon, but {port!r}"
     return _host_problem(host, port)
+
+
+def _path_problem(path: str) -> str | None:
+    if not path:
+        return "names no path"
+    plain = path.isprintable() and path.isascii()
+    return None if plain else "has a character in its path that is no plain one"
 
 
 def _host_problem(host: str, port: str) -> str | None:

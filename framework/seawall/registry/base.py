@@ -35,7 +35,7 @@ class Registry(ABC):
     problem: str | None = None
     """What is wrong with the registry now, in words for an error message; None = nothing known."""
     ttl: float = 10.0
-    """Seconds within which an instance that died without a word is dropped."""
+    """Seconds after which what a dead process has announced is dropped, or about that."""
     identity: str | None = None
     """Names what is listed here, whichever way it is reached: the same for all processes that
     see the same lists. Last good lists are kept on disk under this name; None = never."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Iterable, Mapping
 
 from seawall.call import JSON, Instance
-from seawall.errors import RegistryError
+from seawall.errors import ConfigError, RegistryError
 from seawall.registry.base import Registration, Registry
 
 
@@ -37,9 +38,12 @@ class Announcement:
 
     async def make(self, registry: Registry) -> None:
         """Announce; given up half-way, what was announced meanwhile is taken back."""
-        registering = asyncio.ensure_future(registry.register(self.instances))
+        announced = self.instances
+        registering = asyncio.ensure_future(registry.register(announced))
         try:
             self._registration = await asyncio.shield(registering)
+            if self.instances != announced:  # they were changed meanwhile
+                await self._registration.update(self.instances)
         except asyncio.CancelledError:
             registering.cancel()
             with contextlib.suppress(asyncio.CancelledError, RegistryError):
@@ -49,9 +53,13 @@ class Announcement:
     async def change(self, services: Iterable[str], facts: Mapping[str, JSON]) -> None:
         """Announce other facts of these services, a fact that is None no longer.
 
-        Returns when the registry has them. Raises what the registry's ``update`` raises; the new
-        facts stand all the same.
+        Returns when the registry has them. Raises ``ConfigError`` for what can't be written as
+        JSON, and what the registry's ``update`` raises: then they stand all the same.
         """
+        try:
+            json.dumps(dict(facts), allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ConfigError("labels", f"can't be written as JSON ({error})") from None
         for name in services:
             merged = {**self._facts[name], **facts}
             self._facts[name] = {key: fact for key, fact in merged.items() if fact is not None}

@@ -56,6 +56,7 @@ class Server:
         self.ended = False
         """Whether it has been stopped, or has failed to start."""
         self._announcement: Announcement | None = None
+        self._changing = asyncio.Lock()
         self._served: dict[Service, list[str]] = {}
         self._grpc: Any = None
         self._answering = False
@@ -93,9 +94,10 @@ class Server:
                 "on_start() on, until it is stopped"
             )
         names = self._served[service]
-        if PAUSED in facts:
-            await self.health.pause(names, paused=facts[PAUSED] is True)
-        await self._announcement.change(names, facts)
+        async with self._changing:  # health and registry must not disagree in the end
+            if PAUSED in facts:
+                await self.health.pause(names, paused=facts[PAUSED] is True)
+            await self._announcement.change(names, facts)
 
     async def _start(self) -> None:
         settings = self._settings

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, overloa
 
 from seawall.call import JSON, PAUSED, WEIGHT
 from seawall.errors import ServiceError
-from seawall.server.settings import OWN_FACTS, Settings, checked_weight
+from seawall.server.settings import Settings, check_labels, checked_weight
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,9 +114,7 @@ class Service:
 
         What the framework itself announces (version, zone, ...) can't be a label.
         """
-        taken = sorted(labels.keys() & OWN_FACTS)
-        if taken:
-            raise ServiceError(f"{taken[0]!r} is no label: the framework announces it itself")
+        check_labels(labels)
         await self.server.change(self, labels)
 
     async def pause(self) -> None:

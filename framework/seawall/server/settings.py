@@ -71,6 +71,7 @@ class Settings:
         if not (0 <= grace < math.inf and 0 <= settle < math.inf):
             raise ConfigError("grace", "grace and settle are seconds: numbers from 0 on")
         checked_weight(self.weight)
+        check_labels(self.labels)
         advertise = self.advertise or os.environ.get("SEAWALL_ADVERTISE")
         changed = {
             "host": self.host or os.environ.get("SEAWALL_HOST"),
@@ -99,6 +100,12 @@ class Settings:
 
 OWN_FACTS: Final = frozenset(Settings().metadata()) | {PAUSED, HOST, SOCKET, "id"}
 """What an instance's facts may not be called by its user."""
+
+
+def check_labels(labels: Mapping[str, object]) -> None:
+    """Raise ``ConfigError`` for a label that has the name of one of the framework's own facts."""
+    for name in sorted(OWN_FACTS & labels.keys()):
+        raise ConfigError("labels", f"{name!r} is no label: the framework announces it itself")
 
 
 def checked_weight(weight: object) -> float:

@@ -17,6 +17,7 @@ from seawall.events import (
     FactsChanged,
     InstancesChanged,
     Listener,
+    MalformedEntry,
 )
 from seawall.policy.group import Group
 from seawall.registry.base import Registry
@@ -129,13 +130,19 @@ class Discovery:
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
 
-    def _connect(self, instance: Instance) -> Endpoint:
+    def _connect(self, instance: Instance) -> Endpoint | None:
         endpoint = self._make_endpoint(instance, self.group)
 
         def on_state(ready: bool, problem: str | None) -> None:
             self._on_state(endpoint, ready, problem)
 
-        endpoint.transport = Connection(instance, on_state, self._credentials)
+        try:
+            endpoint.transport = Connection(instance, on_state, self._credentials)
+        except Exception as error:  # an address that gRPC takes offence at, or facts that do
+            problem = f"{instance.address!r} can't be dialled: {error!r}"
+            key = f"{self.service}/{instance.id}"
+            self._listener(MalformedEntry(self._registry.url, key, problem))
+            return None
         return endpoint
 
     def _on_state(self, endpoint: Endpoint, ready: bool, problem: str | None) -> None:

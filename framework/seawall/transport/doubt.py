@@ -6,18 +6,34 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from seawall.call import Change, Instance, Listing, Update
 from seawall.events import Listener, MassExpiry
 from seawall.policy.expiry import ExpiryGuard
 from seawall.policy.group import Group
-from seawall.transport.health import is_serving
+from seawall.transport.health import Health, health_of
 
 ASK_AGAIN: Final = 5.0
 """Seconds between two health checks of an instance that is kept."""
+SILENT_FOR: Final = 15.0
+"""Seconds without an answer after which an instance is believed gone: one question may get lost,
+or the way there may be cut for the same reason as the way to the registry."""
+VAGUE_FOR: Final = 600.0
+"""Seconds for which an instance is kept whose server does not say what it serves: by then another
+one may be at its address."""
 _AT_A_TIME: Final = 50
+
+
+@dataclass(slots=True)
+class _Kept:
+    instance: Instance
+    since: float
+    heard: float
+    """When it last answered; at first, when it vanished."""
+    health: Health | None = None
+    told: bool = False
 
 
 class Doubt:
@@ -35,10 +51,8 @@ class Doubt:
         self._take = take
         self._listener = listener
         self._guard = ExpiryGuard(window)
-        self._kept: dict[str, Instance] = {}
+        self._kept: dict[str, _Kept] = {}
         """By id: dropped by the registry, and still in the group."""
-        self._untold = 0
-        """How many of them nobody has been told about."""
         self._more = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -51,16 +65,15 @@ class Doubt:
         if not update.lost:
             return update
         lost = list(self._group.listed(update.lost - self._kept.keys()))
-        listed = len(self._group) - len(self._kept)
-        doubted = self._guard.vanish(lost, listed, time.monotonic())
+        now, listed = time.monotonic(), len(self._group) - len(self._kept)
+        doubted = self._guard.vanish(lost, listed, now)
         if doubted is None:
             return update
-        fresh = {one.id: one for one in doubted if one.id not in self._kept}
+        fresh = {one.id: _Kept(one, now, now) for one in doubted if one.id not in self._kept}
         self._kept |= fresh
-        self._untold += len(fresh)
         self._ask()
         # Those that went first had been believed: they are back in the group to be asked.
-        back = tuple(one for one in fresh.values() if one.id not in update.lost)
+        back = tuple(kept.instance for id_, kept in fresh.items() if id_ not in update.lost)
         return replace(update, put=update.put + back, lost=update.lost - self._kept.keys())
 
     async def close(self) -> None:
@@ -86,26 +99,46 @@ class Doubt:
         while self._kept:
             self._more.clear()
             asked = tuple(self._kept.values())
-            answers = await asyncio.gather(*(self._answers(one, at_a_time) for one in asked))
-            silent = {one.id for one, answer in zip(asked, answers, strict=True) if not answer}
-            silent &= self._kept.keys()  # the registry may have had its say meanwhile
-            for id_ in silent:
-                del self._kept[id_]
-            if silent:
-                self._take(Change(lost=frozenset(silent)))
+            answers = await asyncio.gather(*(self._health_of(kept, at_a_time) for kept in asked))
+            for kept, health in zip(asked, answers, strict=True):
+                kept.health = health
+                if health is not Health.SILENT:
+                    kept.heard = time.monotonic()
+            self._drop_those_that_are_gone()
             self._tell()
             with suppress(TimeoutError):
                 async with asyncio.timeout(ASK_AGAIN):
                     await self._more.wait()
 
-    async def _answers(self, instance: Instance, at_a_time: asyncio.Semaphore) -> bool:
+    async def _health_of(self, kept: _Kept, at_a_time: asyncio.Semaphore) -> Health:
         async with at_a_time:
-            endpoint = self._group.endpoint_of(instance)
-            if endpoint is None:
-                return False
-            return await is_serving(endpoint.transport, self._group.service)
+            endpoint = self._group.endpoint_of(kept.instance)
+            if endpoint is None:  # another instance is at its address
+                return Health.DENIES
+            return await health_of(endpoint, self._group.service)
+
+    def _drop_those_that_are_gone(self) -> None:
+        # Of what is kept now: the registry may have had its say while they were asked.
+        now = time.monotonic()
+        gone = {id_ for id_, kept in self._kept.items() if _is_gone(kept, now)}
+        for id_ in gone:
+            del self._kept[id_]
+        self._guard.dead(gone)
+        if gone:
+            self._take(Change(lost=frozenset(gone)))
 
     def _tell(self) -> None:
-        vanished, self._untold = self._untold, 0
-        if vanished and self._kept:
-            self._listener(MassExpiry(self._group.service, vanished, len(self._kept)))
+        untold = [kept for kept in self._kept.values() if not kept.told]
+        answering = [kept for kept in untold if kept.health in (Health.SERVES, Health.ANSWERS)]
+        if answering:
+            self._listener(MassExpiry(self._group.service, len(answering)))
+        for kept in answering:
+            kept.told = True
+
+
+def _is_gone(kept: _Kept, now: float) -> bool:
+    if kept.health is Health.SILENT:
+        return now - kept.heard >= SILENT_FOR
+    if kept.health is Health.ANSWERS:
+        return now - kept.since >= VAGUE_FOR
+    return kept.health is Health.DENIES

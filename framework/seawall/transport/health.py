@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from typing import Any, Final
 
 from grpc import StatusCode, aio
 from grpc_health.v1 import health_pb2
 
-from seawall.transport.connection import Connection
+from seawall.call import Endpoint
+from seawall.transport.keepalive import PERMITTED
 
 TIMEOUT: Final = 2.0
 """Seconds for an answer, a connection included."""
 
 _SERVING: Final = health_pb2.HealthCheckResponse.SERVING
+
+
+class Health(Enum):
+    """What an instance says of a service."""
+
+    SERVES = "it serves it"
+    ANSWERS = "a server answers that does not say what it serves"
+    DENIES = "a server answers that does not serve it"
+    SILENT = "nobody answers"
 
 
 class _Check:
@@ -30,23 +41,34 @@ class _Check:
 _CHECK: Final = _Check()
 
 
-async def is_serving(connection: Connection, service: str) -> bool:
-    """Whether the instance answers, and does not say that it can't serve.
+async def health_of(endpoint: Endpoint, service: str) -> Health:
+    """Whether the instance serves ``service``. Never raises; takes 2 s for each of two questions.
 
-    A server without the health protocol, or one that knows only its health as a whole, answers
-    too. Never raises, and takes ``TIMEOUT`` seconds at most for each of two questions.
+    An instance of ours knows its services by name. Another's server may know only its health as a
+    whole, or no health protocol at all; and at its address may be anybody by now.
     """
-    for name in (service, ""):
-        try:
-            make = connection.callables.get(_CHECK) or connection.bind(_CHECK)
-            request = health_pb2.HealthCheckRequest(service=name)
-            answer = await make(request, timeout=TIMEOUT, wait_for_ready=True)
-            return bool(answer.status == _SERVING)
-        except aio.AioRpcError as error:
-            if error.code() is StatusCode.UNIMPLEMENTED:
-                return True
-            if error.code() is not StatusCode.NOT_FOUND:
-                return False
-        except aio.UsageError:  # closed meanwhile
-            return False
-    return True
+    health = await _ask(endpoint, service)
+    if health is not Health.DENIES or _is_ours(endpoint):
+        return health
+    whole = await _ask(endpoint, "")
+    return Health.ANSWERS if whole is Health.SERVES else whole
+
+
+async def _ask(endpoint: Endpoint, name: str) -> Health:
+    connection = endpoint.transport
+    try:
+        make = connection.callables.get(_CHECK) or connection.bind(_CHECK)
+        answer = await make(health_pb2.HealthCheckRequest(service=name), timeout=TIMEOUT)
+    except aio.AioRpcError as error:
+        if error.code() is StatusCode.NOT_FOUND:
+            return Health.DENIES
+        if error.code() is StatusCode.UNIMPLEMENTED:
+            return Health.DENIES if _is_ours(endpoint) else Health.ANSWERS
+        return Health.SILENT
+    except aio.UsageError:  # closed meanwhile
+        return Health.SILENT
+    return Health.SERVES if answer.status == _SERVING else Health.DENIES
+
+
+def _is_ours(endpoint: Endpoint) -> bool:
+    return PERMITTED in endpoint.instance.metadata

@@ -19,7 +19,7 @@ BRISK = 0.2
 """The longest wait while an outage is young: etcd's own restart is noticed at once."""
 CALM = 1.0
 """The longest wait otherwise: thousands of processes may be waiting for the same etcd."""
-MOST_CALM = 3.0
+PATIENT = 1.8
 """The longest wait for an etcd that takes connections and does not answer in time."""
 REFUSED = (1.0, 1.8)
 """Seconds between tries of what an operator has to mend first (a password, a permission). Below

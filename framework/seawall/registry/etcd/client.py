@@ -11,7 +11,7 @@ from typing import Final
 
 from seawall.clock import Clock, Random
 from seawall.errors import RegistryError, RegistryUnavailable
-from seawall.registry.etcd.backoff import BRISK, CALM, MOST_CALM, delay
+from seawall.registry.etcd.backoff import BRISK, CALM, PATIENT, delay
 from seawall.registry.etcd.channel import knock, open_channel
 from seawall.registry.etcd.outage import Outage
 from seawall.registry.etcd.rpc import BadTls, Slow
@@ -107,11 +107,11 @@ class Client:
         task.add_done_callback(self._ending.discard)
 
     async def _connect(self) -> Session:
-        started, rounds, timeout, slow = self._clock(), 0, TIMEOUT, 0
+        started, rounds, timeout, slow = self._clock(), 0, TIMEOUT, False
         while True:
             young = self._hasty < 3 and self._clock() - started < _YOUNG
             # One that is too slow may have too many who try.
-            longest = BRISK if young and not slow else min(CALM * 2**slow, MOST_CALM)
+            longest = PATIENT if slow else BRISK if young else CALM
             await asyncio.sleep(delay(self._hasty + rounds, longest, self._chance))
             problems: list[RegistryError] = []
             for endpoint in tuple(self._endpoints):
@@ -126,7 +126,7 @@ class Client:
                     self._endpoints.rotate(-1)
             if any(isinstance(problem, Slow) for problem in problems):
                 # An etcd that is slow is better than none.
-                timeout, slow = min(timeout * 2, MAX_TIMEOUT), slow + 1
+                timeout, slow = min(timeout * 2, MAX_TIMEOUT), True
             rounds += 1
             self._outage.begin(self, self._summary(problems))
             refusals = [each for each in problems if not isinstance(each, RegistryUnavailable)]

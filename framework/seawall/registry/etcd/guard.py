@@ -21,7 +21,7 @@ RESTORE_WITHIN: Final = 0.1
 class Guard:
     """Tells which of a set of keys have to be put again, because they are gone.
 
-    ``revision_of`` says where a key was put last; None if it isn't wanted or is just being put.
+    ``revision_of`` says where a key was put last; None if it isn't wanted, or is to be put anyway.
     """
 
     def __init__(

@@ -142,6 +142,8 @@ def shortened(text: str) -> str:
 def _address_problem(address: str) -> str | None:
     if len(address) > _LONGEST_ADDRESS:
         return f"has {len(address)} characters; no address has so many"
+    if address.startswith("unix:"):
+        return "is a path on one host, and etcd is for many: announce host:port"
     return address_problem(address)
 
 

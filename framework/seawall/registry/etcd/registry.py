@@ -25,6 +25,9 @@ PATIENCE: Final = 3.0
 GOODBYE: Final = 1.0
 """Seconds for a goodbye. If etcd doesn't take it by then, the lease's time does."""
 
+GIVE_BACK: Final = 0.5
+"""Seconds for revoking the lease after that."""
+
 
 class EtcdRegistry(Registry):
     """Announces and watches instances in etcd 3.4 or newer.
@@ -35,7 +38,8 @@ class EtcdRegistry(Registry):
     nothing: ``register`` raises ``RegistryError``.
 
     All registrations of the object hang on one lease with one keep-alive stream, so make one
-    object for a process. A process that dies is forgotten after ``ttl`` seconds at the latest.
+    object for a process. A process that dies is forgotten ``ttl`` seconds later, and the 3 that
+    a vanished key is doubted (``feed.DOUBT``).
     """
 
     def __init__(self, url: str, listener: Listener = ignore) -> None:
@@ -117,7 +121,10 @@ class EtcdRegistry(Registry):
             with suppress(TimeoutError, RegistryError):
                 async with asyncio.timeout(GOODBYE):
                     await settled
-                    if last:
+            if last:
+                # It takes the keys along, should the goodbye not have been taken.
+                with suppress(TimeoutError, RegistryError):
+                    async with asyncio.timeout(GIVE_BACK):
                         await tenure.give_back()
         finally:
             if last:

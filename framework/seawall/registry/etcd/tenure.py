@@ -63,11 +63,7 @@ class Tenure:
 
         Fails with ``RegistryError`` if etcd refuses. An outage only makes it take longer.
         """
-        for key in [k for k, entry in self._entries.items() if entry.owner is owner]:
-            if key not in values:
-                entry = self._entries.pop(key)
-                if entry.lease:
-                    self._removed[key] = entry
+        self._forget(owner, values)
         for key, value in values.items():
             old = self._entries.get(key)
             if old is None or old.value != value or not old.written:
@@ -83,6 +79,13 @@ class Tenure:
         self._work.set()
         return settled
 
+    def _forget(self, owner: object | None, kept: Mapping[bytes, bytes]) -> None:
+        for key in [k for k, entry in self._entries.items() if entry.owner is owner]:
+            if key not in kept:
+                entry = self._entries.pop(key)
+                if entry.lease:
+                    self._removed[key] = entry
+
     @property
     def _settled(self) -> bool:
         if self._sending or self._removed or self._unsure or self._retired:
@@ -91,12 +94,10 @@ class Tenure:
 
     def drop(self, owner: object | None) -> asyncio.Future[None]:
         """``owner`` (None = everybody) holds nothing any more. Done when etcd has it so."""
-        if owner is not None:
-            return self.want(owner, {})
-        settled = self.want(None, {})
-        for each in {id(entry.owner): entry.owner for entry in self._entries.values()}.values():
-            settled = self.want(each, {})
-        return settled
+        owners = {id(entry.owner): entry.owner for entry in self._entries.values()}
+        for each in owners.values() if owner is None else ():
+            self._forget(each, {})
+        return self.want(owner, {})
 
     async def give_back(self) -> None:
         """Revoke the lease."""
@@ -163,8 +164,12 @@ class Tenure:
             self._unsure = True
             raise
 
-    async def _put(self, session: Session, puts: Mapping[bytes, Entry]) -> None:
+    async def _put(self, session: Session, wanted: Mapping[bytes, Entry]) -> None:
         lease = await self._lease.held(session)
+        # While the lease was granted, some may have been given up.
+        puts = {key: entry for key, entry in wanted.items() if self._entries.get(key) is entry}
+        if not puts:
+            return
         request = writes.puts(puts, lease)
         before = [entry.lease for entry in puts.values()]
         for entry in puts.values():
@@ -219,6 +224,7 @@ class Tenure:
         for settled in settling:
             if not settled.done():
                 settled.set_exception(problem)
+                settled.exception()  # seen, even if nobody waits for it any more
 
     # What takes keys away
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from seawall.call import Instance
 from seawall.errors import ConfigError
+from seawall.registry.addresses import address_problem
 
 MAX_SIZE: Final = 4 * 1024 * 1024
 """Bytes; a larger file is refused, so that reading one can't hold up the event loop."""
@@ -56,7 +57,7 @@ def decode(data: bytes) -> tuple[tuple[Instance, ...], str | None]:
     for position, item in enumerate(listed):
         instance = _instance(item)
         if instance is None:
-            problem = problem or f"instances[{position}] lacks service, id or address"
+            problem = problem or f"instances[{position}] lacks service, id or a usable address"
         else:
             instances.append(instance)
     return tuple(instances), problem
@@ -70,4 +71,6 @@ def _instance(item: Any) -> Instance | None:
     if not isinstance(metadata, dict) or not all(isinstance(t, str) and t for t in texts):
         return None
     service, id_, address = map(str, texts)
+    if address_problem(address):
+        return None
     return Instance(service, id_, address, metadata)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from seawall.call import Update
+from seawall.call import Change, Update
 from seawall.registry.roster import Roster
 from seawall.registry.snapshots.store import Store
 
@@ -53,7 +53,10 @@ class Keeper:
         """The registry has told a watch of this."""
         if self._closed:
             return
+        known = bool(self._roster.instances)
         self._roster.apply(update)
+        if not self._roster.instances and not _all_left(update, known):
+            return  # perhaps the registry has lost its data: what is on disk may be needed yet
         self._known_at = time.time()
         self._changed.set()
         if self._task is None:
@@ -110,3 +113,10 @@ class Keeper:
     def _current(self) -> bool:
         """Whether what we know is what the registry says now."""
         return self._well() and self.waiting > 0
+
+
+def _all_left(update: Update, known: bool) -> bool:
+    """Whether the last of those that were ``known`` have said goodbye."""
+    if isinstance(update, Change):
+        return bool(update.left) and not update.lost
+    return known

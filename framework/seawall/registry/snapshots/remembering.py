@@ -132,12 +132,14 @@ def tell(registry: Registry, event: Event) -> None:
 
 
 def _compared(remembered: Listing, update: Update) -> Update:
-    """The first true list, as a change of the remembered one.
+    """The first true list; as a change of the remembered one if it is much shorter.
 
-    Nobody knows how those that aren't in it have gone: a registry that comes back without its data
-    lists nobody at first.
+    Then a registry may have come back without its data: it lists nobody at first, and how the
+    others have gone nobody knows.
     """
     if not isinstance(update, Listing):
+        return update
+    if 2 * len(update.instances) >= len(remembered.instances):
         return update
     ids = {one.id for one in update.instances}
     return Change(update.instances, lost=frozenset(one.id for one in remembered.instances) - ids)

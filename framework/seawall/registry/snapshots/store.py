@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from seawall.call import Instance
 from seawall.events import Event, SnapshotFailed, SnapshotRefused
@@ -23,9 +24,13 @@ from seawall.registry.snapshots.format import (
 from seawall.registry.snapshots.place import SETTING
 from seawall.registry.snapshots.thread import in_thread
 
+T = TypeVar("T")
+
 MAX_AGE: Final = 24 * 3600.0
 """Seconds for which a list is worth trying: over a night, and not longer than addresses usually
 stay with their owners. After that somebody else may have them."""
+MOST_THREADS: Final = 4
+"""Of one registry: a disk that hangs must not collect more."""
 SKEW: Final = 300.0
 """Seconds by which a list may be from the future: a clock that was set back a little."""
 
@@ -43,7 +48,9 @@ class Store:
         self._identity = identity
         self._tell = tell
         self._turn = asyncio.Lock()
-        """One thread at a time: a disk that hangs must not collect them."""
+        """One job at a time."""
+        self._threads = 0
+        """How many haven't ended; those of jobs that were given up count too."""
         self._told: set[tuple[Path, str]] = set()
         """What was refused, and why."""
         self._failing: set[str] = set()
@@ -53,8 +60,7 @@ class Store:
     async def load(self, service: str) -> Snapshot | None:
         """The last good list of ``service``, if there is one that can be trusted."""
         try:
-            async with self._turn:
-                return await in_thread(lambda: self._load(service))
+            return await self._in_turn(lambda: self._load(service))
         except Exception as error:
             self._refuse(self.directory / self._name(service), error)
             return None
@@ -65,8 +71,7 @@ class Store:
         """Keep a list that the registry had at ``known_at`` (seconds since 1970); an empty one
         as none. Returns the processor's seconds that it took; None if it failed."""
         try:
-            async with self._turn:
-                spent = await in_thread(lambda: self._save(service, instances, known_at))
+            spent = await self._in_turn(lambda: self._save(service, instances, known_at))
         except files.Untrusted as error:
             self._refuse(error.path, error)
             return None
@@ -79,13 +84,22 @@ class Store:
     async def fresh(self, service: str, limit: float) -> bool:
         """Whether anybody has written the list of ``service`` in the last ``limit`` seconds."""
         try:
-            async with self._turn:
-                age = await in_thread(
-                    lambda: files.age(self.directory, self._name(service), time.time())
-                )
+            age = await self._in_turn(
+                lambda: files.age(self.directory, self._name(service), time.time())
+            )
         except Exception:
             return False  # what is wrong will be told when it is written
         return age is not None and 0 <= age < limit
+
+    async def _in_turn(self, work: Callable[[], T]) -> T:
+        async with self._turn:
+            if self._threads >= MOST_THREADS:
+                raise OSError(errno.EBUSY, "its disk hangs")
+            self._threads += 1
+            return await in_thread(work, self._ended)
+
+    def _ended(self) -> None:
+        self._threads -= 1
 
     def _load(self, service: str) -> Snapshot | None:
         data = files.read(self.directory, self._name(service))

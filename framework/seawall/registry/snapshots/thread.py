@@ -11,17 +11,18 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def in_thread(work: Callable[[], T]) -> T:
+async def in_thread(work: Callable[[], T], ended: Callable[[], None]) -> T:
     """What ``work`` returns or raises, done in a thread of its own.
 
     Unlike the threads of an executor it is waited for by nobody: neither others' work nor the end
-    of the process hangs with a disk that hangs. Cancelled, it goes on alone. Raises
-    ``RuntimeError`` if the system has no more threads.
+    of the process hangs with a disk that hangs. Cancelled, it goes on alone. ``ended`` is called
+    when it ends, on the event loop. Raises ``RuntimeError`` if the system has no more threads.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
     def settle(result: T | None, error: Exception | None) -> None:
+        ended()
         if future.done():
             return
         if error is not None:
@@ -38,5 +39,9 @@ async def in_thread(work: Callable[[], T]) -> T:
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(settle, result, problem)
 
-    threading.Thread(target=run, name="seawall snapshots", daemon=True).start()
+    try:
+        threading.Thread(target=run, name="seawall snapshots", daemon=True).start()
+    except RuntimeError:
+        ended()
+        raise
     return await future

@@ -21,8 +21,8 @@ class Harness:
     pytestmark = pytest.mark.asyncio
 
     crash_limit: float | None = None
-    """Seconds after which an owner that was killed must be gone for the others; None if owners
-    live in this process, so that none of them can be killed."""
+    """Seconds after which an owner that was killed must be gone for the others, 40 at most; None if
+    owners live in this process, so that none of them can be killed."""
 
     @pytest.fixture
     def registry_url(self) -> str:

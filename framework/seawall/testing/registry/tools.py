@@ -16,7 +16,7 @@ from seawall.registry.roster import Roster
 
 Instances = tuple[Instance, ...]
 
-LIMIT = 20.0
+LIMIT = 45.0
 """Seconds after which a test gives up waiting for what should happen."""
 
 _OWNER = """
