@@ -1,4 +1,7 @@
-"""The main promise: 200 idempotent calls a second on three processes, and none fails."""
+"""The main promise: 200 idempotent calls a second on three processes, and none fails.
+
+What etcd alone may suffer is in ``tests/faults``.
+"""
 
 import asyncio
 import signal
@@ -59,18 +62,6 @@ async def test_each_is_replaced_by_sigterm(fleet, load):
     for old in fleet.running[:3]:
         async with asyncio.timeout(15):
             assert await old.wait() == 0
-    assert load.failures == []
-
-
-@pytest.mark.timeout(120)
-async def test_etcd_is_killed_and_is_back_after_ten_seconds(etcd, fleet, load):
-    registered = RegisteredCount(etcd)
-    await registered.becomes(3)
-    await asyncio.to_thread(etcd.kill)
-    await load.more(10 * RATE)
-    await asyncio.to_thread(etcd.start)
-    await registered.becomes(3)
-    await load.more(RATE)
     assert load.failures == []
 
 

@@ -17,3 +17,9 @@ def directory(tmp_path: Path) -> Path:
 def local_url(directory: Path) -> str:
     """A ``local://`` registry that no other test sees."""
     return f"local://{directory}"
+
+
+@pytest.fixture
+def little_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Believe in 0.5 s that a vanished key of etcd's has gone, in place of 3 s."""
+    monkeypatch.setattr("seawall.registry.etcd.feed.DOUBT", 0.5)

@@ -79,6 +79,7 @@ def etcd() -> Iterator[EtcdServer]:
         yield server
 
 
+@pytest.mark.usefixtures("little_doubt")
 class TestEtcd(RegistryConformance):
     crash_limit = 15.0
     """The lease has to run out: 2 s, and what etcd takes to notice."""

@@ -168,6 +168,7 @@ async def test_a_lease_that_somebody_revokes_is_granted_anew(
         assert len(watching.lists) == 1
 
 
+@pytest.mark.usefixtures("little_doubt")
 async def test_a_malformed_value_is_told_once_and_skipped(
     etcd: EtcdServer, url: str, namespace: str, opened: OpenRegistry
 ) -> None:

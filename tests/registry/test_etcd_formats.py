@@ -213,6 +213,7 @@ async def test_nothing_is_announced_in_a_format_for_reading(
         await registry.register([instance()])
 
 
+@pytest.mark.usefixtures("little_doubt")
 async def test_a_kratos_fleet_is_followed(etcd: EtcdServer, opened: OpenRegistry) -> None:
     base = "/microservices/inventory-app"
     one, two = f"{base}/host-1", f"{base}/host-2"
@@ -236,6 +237,7 @@ async def test_a_kratos_fleet_is_followed(etcd: EtcdServer, opened: OpenRegistry
     assert len(registry.of(MalformedEntry)) == 1
 
 
+@pytest.mark.usefixtures("little_doubt")
 async def test_a_gozero_fleet_is_followed(etcd: EtcdServer, opened: OpenRegistry) -> None:
     await away(etcd.etcdctl, "put", "inventory.rpc/1001", "10.0.0.1:8080")
     await away(etcd.etcdctl, "put", "inventory.rpc2/1002", "10.0.0.2:8080")
