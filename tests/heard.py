@@ -13,7 +13,7 @@ LIMIT = 20.0
 
 
 class Heard:
-    """``seawall.connect(..., listener=heard)``."""
+    """``seawall.connect(..., listener=heard)``; or a base of a registry that hears itself."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -33,6 +33,7 @@ class Heard:
                 self._news.clear()
                 await self._news.wait()
 
-    async def told(self, kind: type[E], times: int = 1) -> None:
-        """Wait until events of this kind have come so many times."""
+    async def told(self, kind: type[E], times: int = 1) -> E:
+        """Wait until events of this kind have come so many times; returns that one."""
         await self.until(lambda: len(self.of(kind)) >= times)
+        return self.of(kind)[times - 1]

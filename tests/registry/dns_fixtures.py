@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import TypeVar
 
 import pytest
 import pytest_asyncio
 
 from seawall.call import Instance
-from seawall.events import Event
 from seawall.registry.dns import DnsRegistry, inquiry, lookup
 from seawall.testing.registry import LIMIT, Instances, no_more_tasks_than
+from tests.heard import Heard
 from tests.registry.dns_server import DnsServer
 
 SERVICE = "shop.v1.Inventory"
@@ -20,32 +19,15 @@ NAME = "inventory.test"
 SRV = f"_grpc._tcp.{NAME}"
 BRISK = "min_ttl=0.05&max_ttl=0.1"
 
-E = TypeVar("E", bound=Event)
 Opened = Callable[..., "Told"]
 
 
-class Told(DnsRegistry):
+class Told(Heard, DnsRegistry):
     """A registry that keeps what it tells."""
 
     def __init__(self, url: str) -> None:
-        self.events: list[Event] = []
-        self._news = asyncio.Event()
-        super().__init__(url, self._hear)
-
-    def _hear(self, event: Event) -> None:
-        self.events.append(event)
-        self._news.set()
-
-    def of(self, kind: type[E]) -> list[E]:
-        return [event for event in self.events if isinstance(event, kind)]
-
-    async def told(self, kind: type[E]) -> E:
-        """Wait until this has been told."""
-        async with asyncio.timeout(LIMIT):
-            while not self.of(kind):
-                self._news.clear()
-                await self._news.wait()
-        return self.of(kind)[-1]
+        Heard.__init__(self)
+        DnsRegistry.__init__(self, url, self)
 
 
 @pytest_asyncio.fixture

@@ -11,15 +11,14 @@ import pytest
 import pytest_asyncio
 
 from seawall.call import Instance
-from seawall.events import Event
 from seawall.registry.etcd.registry import EtcdRegistry
 from seawall.testing.etcd import EtcdServer
 from seawall.testing.registry import no_more_tasks_than
+from tests.heard import Heard
 
 LIMIT = 20.0
 """Seconds that a test waits for an event before it fails."""
 
-E = TypeVar("E", bound=Event)
 T = TypeVar("T")
 Instances = tuple[Instance, ...]
 OpenRegistry = Callable[[str], "Told"]
@@ -70,28 +69,12 @@ def instance(id_: str = "i1", port: int = 1001, name: str = "Inventory", **facts
     return Instance(service(name), id_, f"127.0.0.1:{port}", facts)
 
 
-class Told(EtcdRegistry):
+class Told(Heard, EtcdRegistry):
     """A registry that keeps what it tells."""
 
     def __init__(self, url: str) -> None:
-        self.events: list[Event] = []
-        self._news = asyncio.Event()
-        super().__init__(url, self._hear)
-
-    def _hear(self, event: Event) -> None:
-        self.events.append(event)
-        self._news.set()
-
-    def of(self, kind: type[E]) -> list[E]:
-        return [event for event in self.events if isinstance(event, kind)]
-
-    async def told(self, kind: type[E], times: int = 1) -> E:
-        """Wait until this has been told so many times."""
-        async with asyncio.timeout(LIMIT):
-            while len(self.of(kind)) < times:
-                self._news.clear()
-                await self._news.wait()
-        return self.of(kind)[times - 1]
+        Heard.__init__(self)
+        EtcdRegistry.__init__(self, url, self)
 
     @property
     def endpoint_now(self) -> str | None:
