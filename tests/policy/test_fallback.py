@@ -32,6 +32,10 @@ def test_the_callers_own_mistakes_are_not_papered_over():
     assert not outcome.ok and outcome.code is StatusCode.NOT_FOUND
 
 
+def test_it_answers_for_what_a_server_has_cancelled():
+    assert World({"a": fails(StatusCode.CANCELLED)}).run(fallback="x").ok
+
+
 def test_a_method_that_nobody_has_is_not_papered_over():
     assert not World({"a": fails(StatusCode.UNIMPLEMENTED)}).run(fallback="x").ok
 

@@ -72,13 +72,22 @@ def test_the_policy_may_say_expressly_to_repeat_what_is_not_idempotent():
     [
         StatusCode.NOT_FOUND, StatusCode.INVALID_ARGUMENT, StatusCode.INTERNAL,
         StatusCode.UNKNOWN, StatusCode.DEADLINE_EXCEEDED, StatusCode.RESOURCE_EXHAUSTED,
-        StatusCode.CANCELLED, StatusCode.ABORTED,
+        StatusCode.ABORTED,
     ],
 )  # fmt: skip
 def test_codes_that_the_policy_does_not_list_are_final(code):
     world = World({"a": fails(code), "b": ok()})
     outcome = world.run()
     assert not outcome.ok and outcome.code is code
+    assert world.sent == ["a"]
+
+
+def test_what_a_stopping_server_cancels_is_tried_elsewhere_if_it_is_idempotent():
+    world = World({"a": fails(StatusCode.CANCELLED), "b": ok()})
+    assert world.run().ok
+    assert world.sent == ["a", "b"]
+    world = World({"a": fails(StatusCode.CANCELLED), "b": ok()})
+    assert not world.run(method=CHARGE).ok
     assert world.sent == ["a"]
 
 

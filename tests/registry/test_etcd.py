@@ -373,6 +373,26 @@ async def test_a_listener_that_fails_stops_nothing(
     assert "listener" in caplog.text
 
 
+@pytest.mark.parametrize("closes", ["registration", "registry"])
+async def test_a_goodbye_that_nobody_waits_for_is_said(
+    etcd: EtcdServer, opened: OpenRegistry, namespace: str, closes: str
+) -> None:
+    for ticks in (0, 1, 2, 10, 100):
+        registry = opened(f"{etcd.url}/{namespace}")
+        registration = await registry.register([instance()])
+        lease = f"{registry.lease:x}"
+        closing = asyncio.create_task(
+            (registration if closes == "registration" else registry).close()
+        )
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait([closing])
+        await asyncio.gather(registration.close(), registry.close())
+        assert not await keys(etcd, namespace)
+        assert lease not in await away(etcd.etcdctl, "lease", "list")
+
+
 def test_what_is_advertised_is_the_address_towards_etcd() -> None:
     assert EtcdRegistry("etcd://127.0.0.1").advertised_host() == "127.0.0.1"
     assert EtcdRegistry("etcd://[::1]").advertised_host() in {"::1", None}

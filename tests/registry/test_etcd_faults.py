@@ -7,7 +7,8 @@ import gc
 import shutil
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from seawall.errors import RegistryError, RegistryUnavailable
 from seawall.events import RegistrationRestored, RegistryLost, RegistryRegained
 from seawall.registry.etcd import backoff
 from seawall.registry.etcd import wire_pb2 as wire
+from seawall.registry.etcd.follow import Span, follow
 from seawall.registry.etcd.rpc import GRANT, RANGE, TXN, Away, NoSuchLease
 from seawall.registry.etcd.session import Session
 from seawall.testing.etcd import EtcdCluster, EtcdServer, free_ports
@@ -200,6 +202,28 @@ async def test_a_frozen_member_costs_no_lease(opened: OpenRegistry) -> None:
             assert registry.lease == lease
         assert not registry.of(RegistrationRestored)
         await registry.close()
+
+
+async def test_listings_that_are_given_up_do_no_harm(
+    fragile: EtcdServer, opened: OpenRegistry
+) -> None:
+    """A transaction that only reads, given up in the middle, makes etcd 3.5.1 end itself."""
+    registry = opened(fragile.url)
+    await registry.register([instance(f"i{n}", filler="x" * 200) for n in range(100)])
+
+    def all_keys() -> AsyncGenerator[Any, None]:
+        return follow(registry._client, (Span(b"seawall/", b"seawall0"),), "")
+
+    async def look(seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds), aclosing(all_keys()) as changes:
+                await anext(changes)
+
+    for part in range(20):
+        await asyncio.gather(*(look(0.002 * part) for _ in range(20)))
+        assert fragile.running, fragile.log()
+    async with Watching(registry) as watching:
+        await watching.until(*(f"i{n}" for n in range(100)))
 
 
 @pytest.mark.parametrize("then", ["update", "goodbye"])

@@ -116,6 +116,7 @@ def test_a_farewell_is_no_instance() -> None:
         b'{"Op":' + b"7" * 5000 + b"}",
         b'{"Addr":"a:' + b"7" * 5000 + b'"}',
         b'{"Addr":"unix:\\ud800"}',
+        b'{"Addr":"[fe80::1%eth0]:80"}',
         b'{"Addr":"a:1","Metadata":{"zone":"\\udfff"}}',
     ],
 )

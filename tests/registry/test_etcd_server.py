@@ -6,6 +6,7 @@ import asyncio
 import os
 import select
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -102,3 +103,9 @@ def test_a_cluster_has_a_leader() -> None:
         cluster[0].etcdctl("put", "k", "v")
         assert cluster[2].etcdctl("get", "k", "--print-value-only") == "v\n"
         assert cluster.url.count(":") == 1 + len(cluster)
+
+
+def test_an_end_of_its_own_is_told_at_the_end() -> None:
+    with pytest.raises(EtcdFailed, match="ended by itself"), EtcdServer() as server:
+        os.kill(server.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)

@@ -26,7 +26,8 @@ class Verdict(Enum):
     """The instance does not have the method; another may, as with versions side by side, or when
     the registry's address is somebody else's by now. It may be well in all else."""
     CANCELLED = "cancelled"
-    """The caller lost interest. Says nothing about anybody."""
+    """The call was given up: by its caller, which ends the plan, or by a server that stops.
+    Says nothing about anybody."""
     UNTOLD = "untold"
     """What the server said was lost. Says nothing about anybody."""
 

@@ -7,16 +7,16 @@ from seawall.policy.classify import Verdict, classify
 from seawall.policy.plan import Handler, Plan, Run
 
 OPTION = "fallback"
-_NOT_MENDED = (Verdict.CALLER, Verdict.ABSENT, Verdict.CANCELLED)
+_NOT_MENDED = (Verdict.CALLER, Verdict.ABSENT)
 
 
 def fallback(inner: Handler) -> Handler:
     """Answer with the option ``fallback`` of the call if what is below failed.
 
     A value is the answer itself; a function gets the ``Failure`` and returns the answer, or an
-    awaitable of it. The caller's own mistakes (INVALID_ARGUMENT, NOT_FOUND and their like) and
-    its cancellation are not papered over. It stands outermost, so that it sees what retry,
-    breaker and deadline could not mend.
+    awaitable of it. The caller's own mistakes (INVALID_ARGUMENT, NOT_FOUND and their like) are
+    not papered over, and its cancellation ends the plan. It stands outermost, so that it sees
+    what retry, breaker and deadline could not mend.
     """
 
     def handler(call: Call) -> Plan:

@@ -17,6 +17,10 @@ UNSENT_RETRIES = 3
 """Attempts that never left the client are made again at once, at most this often, and are counted
 neither as attempts nor against the budget (gRFC A6 calls it a transparent retry)."""
 
+ELSEWHERE = (Verdict.ABSENT, Verdict.CANCELLED)
+"""Worth another attempt although no policy lists the code: the instance has no such method, or it
+stops, and cancels what reaches it in that moment (the caller's own cancellation ends the plan)."""
+
 MOST_PAUSE = 60.0
 """Seconds; a server that asks for more with its pushback is taken to mean: don't."""
 
@@ -117,7 +121,7 @@ class _Retrier:
             return failure.code is StatusCode.UNAVAILABLE
         if not_executed(failure):
             return verdict in (Verdict.REFUSED, Verdict.OVERLOAD)
-        listed = failure.limit or failure.code in self.policy.codes or verdict is Verdict.ABSENT
+        listed = failure.limit or failure.code in self.policy.codes or verdict in ELSEWHERE
         if listed or failure.stop:
             self.budget.failure()
         if listed and not self._repeatable(call):

@@ -81,8 +81,9 @@ class EtcdServer:
 
     ``args`` are etcd's own and win over ours; ``scheme="https"`` for what TLS arguments turn on.
     Ports and data stay the same over ``stop``/``kill`` and ``start``; the data is removed by
-    ``close``, at the end of a ``with``, and at the end of the process. The methods block (a start
-    about 0.7 s), so call them through ``asyncio.to_thread`` while a loop has work to do.
+    ``close``, at the end of a ``with``, and at the end of the process. A ``with`` during which etcd
+    ended by itself ends with ``EtcdFailed``. The methods block (a start about 0.7 s), so call them
+    through ``asyncio.to_thread`` while a loop has work to do.
     """
 
     def __init__(self, *args: str, name: str = "etcd", scheme: str = "http") -> None:
@@ -242,7 +243,11 @@ class EtcdServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        died = self._process is not None and not self.running
+        log = self.log() if died else ""
         self.close()
+        if died and error is None:
+            raise EtcdFailed(f"{self.name} has ended by itself; the end of its log:\n{log}")
 
     async def __aenter__(self) -> Self:
         return await asyncio.to_thread(self.__enter__)
@@ -253,7 +258,7 @@ class EtcdServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await asyncio.to_thread(self.close)
+        await asyncio.to_thread(self.__exit__, kind, error, trace)
 
     def _arguments(self) -> list[str]:
         client = f"{self.scheme}://{self.address}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from seawall.registry.etcd import wire_pb2 as wire
 from seawall.registry.etcd.backoff import Retry
 from seawall.registry.etcd.client import Client
 from seawall.registry.etcd.rpc import (
-    TXN,
+    RANGE,
     WATCH,
     Busy,
     Compacted,
@@ -22,7 +22,6 @@ from seawall.registry.etcd.rpc import (
     refused,
 )
 from seawall.registry.etcd.session import Session, Stream
-from seawall.registry.etcd.writes import BATCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ class _Place:
 
 async def follow(
     client: Client, spans: Sequence[Span], user: str, chance: Random = random.random
-) -> AsyncIterator[Found | Happened]:
+) -> AsyncGenerator[Found | Happened, None]:
     """Yield a ``Found``, then ``Happened`` for ever; another ``Found`` after a gap.
 
     Outages are waited out. Raises ``RegistryError`` only if etcd refuses.
@@ -100,20 +99,20 @@ async def follow(
 async def _list(
     session: Session, spans: Sequence[Span]
 ) -> tuple[tuple[wire.KeyValue, ...], _Place]:
-    """What there is in the spans, and where each is to be watched from."""
+    """What there is in the spans, and where each is to be watched from.
+
+    A range for each, not one transaction of ranges: etcd before 3.5.7 ends itself when the
+    client of a transaction that only reads goes away meanwhile (etcd-io/etcd#14110).
+    """
     found: list[wire.KeyValue] = []
     revisions: list[int] = []
-    reply = wire.TxnResponse()
-    for start in range(0, len(spans), BATCH):
-        batch = spans[start : start + BATCH]
-        request = wire.TxnRequest()
-        for span in batch:
-            request.success.add(request_range=wire.RangeRequest(key=span.key, range_end=span.end))
-        reply = await session.call(TXN, request)
-        revisions += [reply.header.revision] * len(batch)
-        for each in reply.responses:
-            found += each.response_range.kvs
-    return tuple(found), _Place(revisions, reply.header)
+    header = wire.ResponseHeader()
+    for span in spans:
+        reply = await session.call(RANGE, wire.RangeRequest(key=span.key, range_end=span.end))
+        header = reply.header
+        revisions.append(header.revision)
+        found += reply.kvs
+    return tuple(found), _Place(revisions, header)
 
 
 async def _watch(

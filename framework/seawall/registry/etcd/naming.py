@@ -144,6 +144,8 @@ def _address_problem(address: str) -> str | None:
         return f"has {len(address)} characters; no address has so many"
     if address.startswith("unix:"):
         return "is a path on one host, and etcd is for many: announce host:port"
+    if address.startswith("[") and "%" in address:
+        return "names a network card, which means something on its own host only"
     return address_problem(address)
 
 

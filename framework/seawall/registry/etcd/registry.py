@@ -53,7 +53,9 @@ class EtcdRegistry(Registry):
         self._client = Client(self._url, self._outage)
         self._feeds = Feeds(lambda name: Feed(self._client, self._outage, self._url, name))
         self._tenure: Tenure | None = None
-        self._closed = False
+        self._leaving: set[asyncio.Task[None]] = set()
+        """Goodbyes that are being said."""
+        self._closing: asyncio.Task[None] | None = None
 
     async def register(self, instances: Sequence[Instance]) -> Registration:
         check_writable(self._url)
@@ -62,7 +64,7 @@ class EtcdRegistry(Registry):
         try:
             await self.announce(registration, values)
         except BaseException:
-            await self.withdraw(registration)
+            await registration.close()
             raise
         return registration
 
@@ -72,9 +74,17 @@ class EtcdRegistry(Registry):
                 yield update
 
     async def close(self) -> None:
-        self._closed = True
+        """Say goodbye for all registrations and let go of etcd; 1.5 s at most.
+
+        Cancelled, it goes on by itself; called again, it waits for the same end.
+        """
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(), name="seawall etcd close")
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         try:
-            await self.withdraw(None)
+            await asyncio.gather(self.withdraw(None), *self._leaving)
         finally:
             await self._feeds.close()
             await self._client.close()
@@ -96,7 +106,7 @@ class EtcdRegistry(Registry):
 
     async def announce(self, owner: Registration, values: Mapping[bytes, bytes]) -> None:
         """Have etcd hold exactly ``values`` for ``owner``; returns when it does."""
-        if self._closed:
+        if self._closing is not None:
             raise RegistryError(f"{self.url} is closed")
         if self._tenure is None:
             self._tenure = Tenure(self._client, self._outage, self._url)
@@ -108,8 +118,17 @@ class EtcdRegistry(Registry):
             problem = self.problem or self._tenure.problem or too_slow
             raise RegistryUnavailable(f"not registered within {PATIENCE:g} s: {problem}") from None
 
-    async def withdraw(self, owner: Registration | None) -> None:
-        """Remove what ``owner`` has announced (None = everybody), and the lease after the last."""
+    def withdraw(self, owner: Registration | None) -> asyncio.Task[None]:
+        """Remove what ``owner`` has announced (None = everybody), and the lease after the last.
+
+        A task, so that whoever waits for it may give up: the goodbye is said all the same.
+        """
+        leaving = asyncio.create_task(self._withdraw(owner), name="seawall etcd goodbye")
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+        return leaving
+
+    async def _withdraw(self, owner: Registration | None) -> None:
         tenure = self._tenure
         if tenure is None:
             return
@@ -134,16 +153,16 @@ class EtcdRegistry(Registry):
 class _EtcdRegistration(Registration):
     def __init__(self, registry: EtcdRegistry) -> None:
         self._registry = registry
-        self._closed = False
+        self._goodbye: asyncio.Task[None] | None = None
 
     async def update(self, instances: Sequence[Instance]) -> None:
         """Replace what is announced. If etcd is away, ``RegistryUnavailable`` says so after 3 s;
         the change is made as soon as it is back."""
-        if self._closed:
+        if self._goodbye is not None:
             raise RegistryError("this registration is closed")
         await self._registry.announce(self, self._registry.encoded(instances))
 
     async def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            await self._registry.withdraw(self)
+        if self._goodbye is None:
+            self._goodbye = self._registry.withdraw(self)
+        await asyncio.shield(self._goodbye)

@@ -105,10 +105,12 @@ class Tenure:
 
     async def stop(self) -> None:
         """End all tasks. What etcd still has runs out with the lease."""
-        await end(self._tasks)
-        await self._guard.stop()
-        self._outage.end(self)
-        self._fail(RegistryError(f"{self._url} was closed in the meantime"))
+        try:
+            await end(self._tasks)
+        finally:
+            await self._guard.stop()
+            self._outage.end(self)
+            self._fail(RegistryError(f"{self._url} was closed in the meantime"))
 
     # The writer
 
