@@ -11,7 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from seawall.testing.etcd import EtcdCluster, EtcdFailed, EtcdServer, find_binary
+from seawall.testing.etcd import (
+    EtcdCluster,
+    EtcdFailed,
+    EtcdServer,
+    find_binary,
+    introduce,
+    start_together,
+)
 from tests.faults.ledger import Lists, state_of
 
 T = TypeVar("T")
@@ -94,10 +101,7 @@ class Etcd:
         return cluster.leader
 
     async def start(self) -> None:
-        for member in self.members:
-            await away(member.launch)
-        for member in self.members:
-            await away(member.wait_ready)
+        await away(start_together, self.members)
 
     async def close(self) -> None:
         for member in self.members:
@@ -144,8 +148,7 @@ async def mutual_tls(where: Path) -> Etcd:
 def members(size: int = 1, *args: str, scheme: str = "http") -> list[EtcdServer]:
     """Nodes that form a cluster, to be started."""
     nodes = [EtcdServer(*args, name=f"etcd{number}", scheme=scheme) for number in range(size)]
-    for node in nodes:
-        node.cluster = ",".join(f"{each.name}={each.peer_url}" for each in nodes)
+    introduce(nodes)
     return nodes
 
 

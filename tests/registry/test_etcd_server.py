@@ -7,6 +7,7 @@ import os
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -109,3 +110,14 @@ def test_an_end_of_its_own_is_told_at_the_end() -> None:
     with pytest.raises(EtcdFailed, match="ended by itself"), EtcdServer() as server:
         os.kill(server.pid, signal.SIGKILL)
         os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)
+
+
+def test_a_port_that_is_taken_meanwhile_is_changed_for_another() -> None:
+    cluster = EtcdCluster(3)
+    with socket.socket() as thief:
+        thief.bind(("127.0.0.1", cluster[1].client_port))
+        thief.listen()
+        with cluster:
+            assert cluster[1].client_port != thief.getsockname()[1]
+            assert cluster[1].address in cluster.url
+            assert cluster.leader in cluster.members

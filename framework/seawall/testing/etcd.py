@@ -132,18 +132,12 @@ class EtcdServer:
 
     def start(self) -> Self:
         """Start etcd, on the data it had; returns when it answers. Raises ``EtcdFailed``."""
-        for left in reversed(range(_TRIES)):
+        if self.cluster:
             self.launch()
-            try:
-                self.wait_ready()
-                return self
-            except EtcdFailed:
-                fresh = not Path(self.directory, "data", "member", "snap", "db").exists()
-                self.kill()
-                if not left or not fresh or self.cluster:
-                    raise
-                self.client_port, self.peer_port, self.metrics_port = free_ports(3)
-        raise AssertionError
+            self.wait_ready()
+        else:
+            start_together([self])
+        return self
 
     def launch(self) -> None:
         """Start the process and don't wait until it answers."""
@@ -193,6 +187,11 @@ class EtcdServer:
         """Kill it if it runs, and start it again: same ports, same data."""
         self.kill()
         self.start()
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it has no data yet."""
+        return not Path(self.directory, "data", "member", "snap", "db").exists()
 
     def wipe(self) -> None:
         """Kill it and throw its data away: the next start is an empty etcd on the same ports."""
@@ -307,9 +306,7 @@ class EtcdCluster:
 
     def __init__(self, size: int = 3, *args: str) -> None:
         self.members = [EtcdServer(*args, name=f"etcd{number}") for number in range(size)]
-        everybody = ",".join(f"{member.name}={member.peer_url}" for member in self.members)
-        for member in self.members:
-            member.cluster = everybody
+        introduce(self.members)
 
     @property
     def url(self) -> str:
@@ -339,10 +336,7 @@ class EtcdCluster:
 
     def start(self) -> Self:
         """Start all members; returns when each answers."""
-        for member in self.members:
-            member.launch()
-        for member in self.members:
-            member.wait_ready()
+        start_together(self.members)
         return self
 
     def close(self) -> None:
@@ -375,6 +369,40 @@ class EtcdCluster:
         trace: TracebackType | None,
     ) -> None:
         await asyncio.to_thread(self.close)
+
+
+def start_together(members: Sequence[EtcdServer]) -> None:
+    """Start servers that belong together, on other ports if somebody has taken one meanwhile."""
+    for left in reversed(range(_TRIES)):
+        fresh = all(member.fresh for member in members)
+        try:
+            for member in members:
+                member.launch()
+            for member in members:
+                member.wait_ready()
+        except EtcdFailed:
+            taken = any("address already in use" in member.log() for member in members)
+            for member in members:
+                member.kill()
+            if not (left and fresh and taken):
+                raise
+        else:
+            return
+        ports = free_ports(3 * len(members))
+        for member in members:
+            member.wipe()
+            member.client_port, member.peer_port, member.metrics_port = (
+                ports.pop(), ports.pop(), ports.pop(),
+            )  # fmt: skip
+        if members[0].cluster:
+            introduce(members)
+
+
+def introduce(members: Sequence[EtcdServer]) -> None:
+    """Have each know all: from now on they form a cluster."""
+    everybody = ",".join(f"{member.name}={member.peer_url}" for member in members)
+    for member in members:
+        member.cluster = everybody
 
 
 def free_ports(count: int) -> list[int]:
