@@ -84,6 +84,23 @@ class Change:
 Update = Listing | Change
 
 
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """How much an instance has to do, by its own account (ORCA, gRFC A51), with an answer."""
+
+    in_flight: float | None = None
+    """Requests that it works on or that wait there, of all its clients (``seawall.in_flight`` of
+    its named metrics); None = it doesn't say."""
+    latency: float | None = None
+    """Median seconds of its recent answers (``seawall.latency``); None = it doesn't say."""
+    utilization: float = 0.0
+    """What it uses of what it has: ``application_utilization``, else ``cpu_utilization``."""
+    rate: float = 0.0
+    """Requests a second (``rps_fractional``)."""
+    errors: float = 0.0
+    """Failed requests a second (``eps``)."""
+
+
 class Endpoint:
     """An instance as one client sees it: its connection's state and its statistics.
 
@@ -224,6 +241,10 @@ class Call:
     """After ``limit`` the attempt goes on beside its successor; the first answer wins."""
     abandon: Callable[[], bool] | None = None
     """Asked when ``limit`` has passed: may the attempt be given up for another one?"""
+    conclusive: Callable[[Failure], bool] | None = None
+    """Asked about the failure of an attempt that was left running: does it end the call?"""
+    eager = False
+    """Such a failure that doesn't is as good as if ``limit`` had passed: the next attempt begins."""
     committed = False
     """Bound to the attempt in hand: the requests were not kept for another one."""
     endpoint: Endpoint | None = None
@@ -236,7 +257,13 @@ class Call:
     """What budget, breaker and deadline had to say."""
     metadata: tuple[tuple[str, str | bytes], ...] = ()
     """Sent with every attempt, after the user's own."""
+    marks: tuple[tuple[str, str], ...] = ()
+    """What the server is told of the attempt: its number, and whether it may retry below."""
+    alone = False
+    """Somebody above retries: make one attempt that may be run, no more."""
     options: Mapping[str, Any] | None = None
+    headers: tuple[tuple[str, str | bytes], ...] = ()
+    """The metadata that the caller gave."""
     span: Any = None
     """The call's span while it is recorded; only telemetry looks at it."""
     wait_for_ready = False

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from seawall.call import Method
 from seawall.errors import ConfigError
+from seawall.fields import Fields
 from seawall.policy.breaker import BreakerPolicy
-from seawall.policy.fields import Fields
 from seawall.policy.retry import NEVER, RetryPolicy
 
 BALANCERS: Final = ("least_loaded", "round_robin")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 from seawall.call import Call, Endpoint, Failure, Outcome
+from seawall.policy.waiting import Waiting
 
 
 class Send:
@@ -37,15 +38,17 @@ class Sleep:
 
 
 class Await:
-    """Wait until the service's set of ready endpoints changes, ``seconds`` at most.
+    """Wait until ``on`` wakes those who wait there, ``seconds`` at most.
 
-    The answer is None; whoever yields this looks again.
+    None is the service itself: it wakes them when its set of ready endpoints changes. The answer
+    is None; whoever yields this looks again.
     """
 
-    __slots__ = ("seconds",)
+    __slots__ = ("on", "seconds")
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, on: Waiting | None = None) -> None:
         self.seconds = seconds
+        self.on = on
 
 
 class Linger:
@@ -58,7 +61,8 @@ class Linger:
 
 
 class LateAnswer(Exception):
-    """Thrown into a plan at its yield: an attempt that had been left running was answered."""
+    """Thrown into a plan at its yield: an attempt that had been left running was answered, or has
+    failed in a way that no other attempt could better (``Call.conclusive``)."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__()

@@ -20,6 +20,7 @@ from seawall.events import (
     MalformedEntry,
 )
 from seawall.policy.group import Group
+from seawall.policy.waiting import Waiting
 from seawall.registry.base import Registry
 from seawall.transport.connection import RETIRE_GRACE, Connection
 from seawall.transport.doubt import Doubt
@@ -50,7 +51,8 @@ class Discovery:
         self._task: asyncio.Task[None] | None = None
         self._retiring: set[asyncio.Task[None]] = set()
         self.group.ask = lambda: registry.problem
-        self._waiting: dict[object, Callable[[], None]] = {}
+        self.waiting = Waiting()
+        """Who wants to know of the next change of what is known or connected."""
         self._doubt = Doubt(self.group, registry.ttl, self._apply, listener)
 
     def start(self) -> None:
@@ -58,22 +60,14 @@ class Discovery:
         if self._task is None:
             self._task = asyncio.create_task(self._watch(), name=f"discovery of {self.service}")
 
-    def wait(self, key: object, wake: Callable[[], None]) -> None:
-        """Call ``wake`` once, at the next change. ``key`` is for ``unwait``."""
-        self._waiting[key] = wake
-
-    def unwait(self, key: object) -> None:
-        """Don't call what ``wait`` was given for ``key``, if it hasn't been."""
-        self._waiting.pop(key, None)
-
     async def change(self) -> None:
         """Return at the next change of what is known or connected."""
         changed = asyncio.Event()
-        self.wait(changed, changed.set)
+        self.waiting.wait(changed, changed.set)
         try:
             await changed.wait()
         finally:
-            self.unwait(changed)
+            self.waiting.unwait(changed)
 
     async def connected(self) -> None:
         """Return when an instance is connected."""
@@ -89,7 +83,7 @@ class Discovery:
         closings = (endpoint.transport.close() for endpoint in self.group.endpoints)
         await asyncio.gather(*closings, return_exceptions=True)
         self.group.apply(Listing(()))
-        self._wake()
+        self.waiting.wake()
 
     async def _watch(self) -> None:
         while True:
@@ -104,7 +98,7 @@ class Discovery:
             except Exception as error:  # a registry of the user's own, or a mistake in ours
                 _log.exception("the watch of %s failed; it is tried again", self.service)
                 self.group.problem = f"its watch failed: {error!r}"
-            self._wake()
+            self.waiting.wake()
             await asyncio.sleep(RETRY_WATCH)
 
     def _apply(self, update: Update) -> None:
@@ -123,7 +117,7 @@ class Discovery:
         if changed:
             self._listener(FactsChanged(self.service, changed))
         if first or turnover:
-            self._wake()
+            self.waiting.wake()
 
     def _retire(self, endpoint: Endpoint) -> None:
         task = asyncio.create_task(endpoint.transport.close(RETIRE_GRACE))
@@ -154,9 +148,4 @@ class Discovery:
             kind = EndpointConnected if ready else EndpointLost
             self._listener(kind(self.service, endpoint.address))
         if changed or newly_settled:
-            self._wake()
-
-    def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, {}
-        for wake in waiting.values():
-            wake()
+            self.waiting.wake()

@@ -11,6 +11,7 @@ import inspect
 import time
 from collections.abc import Callable
 from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 from grpc import StatusCode
@@ -18,6 +19,7 @@ from grpc.aio import Metadata
 
 from seawall.call import Attempt, Call, Endpoint, Failure, Outcome, Success
 from seawall.policy.plan import Await, LateAnswer, Linger, Plan, Run, Send, Sleep
+from seawall.policy.waiting import Waiting
 from seawall.transport.discovery import Discovery
 from seawall.transport.limits import Alarm
 from seawall.transport.translate import (
@@ -46,6 +48,8 @@ class Driver:
     _sent_at = 0.0
     _timer: asyncio.TimerHandle | None = None
     _alarm: Alarm | None = None
+    _parked: Waiting | None = None
+    """Where the plan waits for a change."""
     _running: asyncio.Task[Any] | None = None
     """The user's fallback function at work."""
     _late: dict[Any, tuple[Endpoint | None, Hooks]] | None = None
@@ -96,8 +100,7 @@ class Driver:
         elif type(effect) is Sleep:
             self._timer = self._loop.call_later(effect.seconds, self._step, None)
         elif type(effect) is Await:
-            self._timer = self._loop.call_later(effect.seconds, self._changed)
-            self._discovery.wait(self, self._changed)
+            self._await(effect)
         elif type(effect) is Linger:
             self._linger()
         elif type(effect) is Run:
@@ -110,6 +113,8 @@ class Driver:
         metadata = self._metadata
         if call.metadata:
             metadata += call.metadata
+        if call.marks:
+            metadata += call.marks
         connection = effect.endpoint.transport
         try:
             make = connection.callables.get(bound) or connection.bind(bound)
@@ -200,12 +205,16 @@ class Driver:
         outcome = Success(inner) if ok else failure_of(inner, code, connected=True)
         for hook in hooks:
             hook(outcome)
-        if outcome.ok:
+        call = self._call
+        if outcome.ok or (call.conclusive is not None and call.conclusive(outcome)):
             self._drop_attempt()
-            self._call.endpoint = endpoint
+            call.endpoint = endpoint
             self._step(LateAnswer(outcome))
         elif self._lingering and not self._late:
             self._step(None)
+        elif call.eager and self._alarm is not None:
+            self._clear_alarm()
+            self._give_up()
 
     def _linger(self) -> None:
         self._lingering = True
@@ -222,12 +231,29 @@ class Driver:
 
     # --- waiting for endpoints, and for the user's own code -------------------------------
 
+    def _await(self, effect: Await) -> None:
+        self._timer = self._loop.call_later(effect.seconds, self._changed)
+        if effect.on is None:
+            self._parked = self._discovery.waiting
+            self._parked.wait(self, self._changed)
+        else:
+            # Who wakes us is another call's plan: it has to come to its own next step first.
+            self._parked = effect.on
+            self._parked.wait(self, partial(self._loop.call_soon, self._changed))
+
     def _changed(self) -> None:
-        self._discovery.unwait(self)
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._parked is None:
+            return  # time was up in the moment of the change, or the call has ended
+        self._unpark()
         if self._outcome is None:
             self._context.run(self._step, None)
+
+    def _unpark(self) -> None:
+        parked, self._parked = self._parked, None
+        if parked is not None:
+            parked.unwait(self)
+        if self._timer is not None:
+            self._timer.cancel()
 
     async def _run(self, effect: Run) -> None:
         answer: Outcome
@@ -283,9 +309,7 @@ class Driver:
         """Cancel whatever the plan waits for."""
         inner, self._inner = self._inner, None
         self._clear_alarm()
-        if self._timer is not None:
-            self._timer.cancel()
-        self._discovery.unwait(self)
+        self._unpark()
         running, self._running = self._running, None
         if running is not None:
             running.cancel()
