@@ -264,6 +264,8 @@ class Call:
     options: Mapping[str, Any] | None = None
     headers: tuple[tuple[str, str | bytes], ...] = ()
     """The metadata that the caller gave."""
+    request: bytes | None = None
+    """The request as it is sent; None for a stream of requests."""
     span: Any = None
     """The call's span while it is recorded; only telemetry looks at it."""
     wait_for_ready = False

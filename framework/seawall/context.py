@@ -15,6 +15,8 @@ class Inbound:
 
     deadline: float | None
     """When its caller gives up, on the monotonic clock; None = it never said."""
+    alone: bool = False
+    """Its caller, or one above, is trying again already: calls made for it are not repeated."""
 
 
 inbound: ContextVar[Inbound | None] = ContextVar("seawall_inbound", default=None)

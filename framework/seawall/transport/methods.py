@@ -83,6 +83,7 @@ class Bound:
 
     def _facts(
         self,
+        request: bytes | None,
         timeout: float | None,
         metadata: MetadataLike | None,
         wait_for_ready: bool | None,
@@ -99,14 +100,19 @@ class Bound:
         above = None if served is None else served.deadline
         deadline = deadline_of(now, timeout, policy.timeout, above, streaming=method.streaming)
         call = Call(method, now, deadline)
+        call.request = request
         call.options = current_options.get()
+        if served is not None and served.alone:
+            call.alone = True
         ready = policy.wait_for_ready if wait_for_ready is None else wait_for_ready
         if ready:
             call.wait_for_ready = True
         arguments = _NO_ARGUMENTS
         if credentials is not None or compression is not None:
             arguments = {"credentials": credentials, "compression": compression}
-        items = checked_metadata(metadata) if metadata else ()
+        items: tuple[tuple[str, str | bytes], ...] = ()
+        if metadata:
+            call.headers = items = checked_metadata(metadata)
         return self, call, route.handler(call), route.discovery, arguments, items
 
 
@@ -126,7 +132,7 @@ class _FromMessage(Bound):
         compression: grpc.Compression | None = None,
     ) -> Any:
         message = self._serialize(request)
-        facts = self._facts(timeout, metadata, wait_for_ready, credentials, compression)
+        facts = self._facts(message, timeout, metadata, wait_for_ready, credentials, compression)
         driver = self.call(message, *facts)
         self.active.add(driver)
         driver._step(None)
@@ -148,7 +154,7 @@ class _FromStream(Bound):
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
     ) -> Any:
-        facts = self._facts(timeout, metadata, wait_for_ready, credentials, compression)
+        facts = self._facts(None, timeout, metadata, wait_for_ready, credentials, compression)
         driver = self.call(self._serialize, request_iterator, *facts)
         self.active.add(driver)
         driver._step(None)
