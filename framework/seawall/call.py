@@ -109,8 +109,8 @@ class Endpoint:
     """
 
     __slots__ = (
-        "address", "breaker", "instance", "latency", "outstanding", "paused", "problem", "ready",
-        "settled", "share", "transport",
+        "address", "breaker", "ejected", "instance", "latency", "outstanding", "paused", "problem",
+        "ready", "settled", "share", "state", "tally", "transport",
     )  # fmt: skip
 
     def __init__(
@@ -124,6 +124,12 @@ class Endpoint:
         """Its ``balancer.latency.PeakEwma``."""
         self.transport = transport
         """What the driver sends through; nobody else touches it."""
+        self.ejected = False
+        """Whether outlier detection has taken it out of the picks for now."""
+        self.tally: Any = None
+        """Its outcomes since the last sweep, for outlier detection alone."""
+        self.state: Any = None
+        """The balancer's own notes about it."""
         self.ready = False
         """Whether its connection is up."""
         self.settled = False

@@ -5,16 +5,42 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from seawall.call import Call, Endpoint
+from seawall.call import Call, Endpoint, LoadReport
+from seawall.clock import Clock, Random
 
 
 class Balancer(Protocol):
-    """Chooses an endpoint for each attempt.
+    """Chooses an endpoint for each attempt. Derive from it and write ``pick``; the rest may stay.
 
     One object serves one service on one channel. ``pick`` is called for every attempt, must not
     block and costs O(candidates) at most. What it needs to know about an endpoint is on it:
-    ``outstanding``, ``latency``, ``instance.metadata``.
+    ``outstanding``, ``latency``, ``instance.metadata``; and what it learns about one it keeps in
+    ``endpoint.state``, so that it is forgotten with the endpoint.
     """
 
+    __slots__ = ()
+
+    wants_reports: bool = False
+    """Whether ``report`` is to be called. False spares every call the reading of its trailers."""
+
     def pick(self, candidates: Sequence[Endpoint], call: Call) -> Endpoint:
-        """Choose one of ``candidates``: connected, admitted by their breakers, never empty."""
+        """Choose one of ``candidates``: connected, admitted by their breakers, never empty.
+
+        A tuple is a snapshot, the same object for as long as nothing changes, so what is worked
+        out from it may be kept. Anything else is a selection made for this one pick.
+        """
+        ...
+
+    def report(self, endpoint: Endpoint, load: LoadReport, now: float) -> None:  # noqa: B027
+        """An answer of ``endpoint`` has come with ``load``; ``now`` is on the balancer's clock."""
+
+
+class BalancerPolicy(Protocol):
+    """A balancer as configured: immutable, and made into one balancer for each service."""
+
+    @property
+    def name(self) -> str:
+        """What ``loadBalancingConfig`` calls it."""
+
+    def build(self, random: Random, clock: Clock, zone: str = "") -> Balancer:
+        """A balancer of its own. ``zone`` is the caller's; empty = not known."""

@@ -1,14 +1,17 @@
-"""The default: least outstanding calls, ties by the better of two on peak EWMA."""
+"""Least outstanding calls, ties by the better of two on peak EWMA."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
+from seawall.balancer.base import Balancer
 from seawall.call import Call, Endpoint
-from seawall.clock import Random
+from seawall.clock import Clock, Random
 
 
-class LeastLoaded:
+class LeastLoaded(Balancer):
     """Scan all candidates for the fewest outstanding calls, in relation to their weights.
 
     Among those that tie, draw two and take the one with the lower latency estimate. The scan
@@ -44,3 +47,13 @@ class LeastLoaded:
         if a.share != b.share:
             return a if self._random() * (a.share + b.share) < b.share else b
         return a if a.latency.rank <= b.latency.rank else b
+
+
+@dataclass(frozen=True, slots=True)
+class LeastLoadedPolicy:
+    """``least_loaded``: no fields."""
+
+    name: ClassVar[str] = "least_loaded"
+
+    def build(self, random: Random, clock: Clock, zone: str = "") -> Balancer:
+        return LeastLoaded(random)

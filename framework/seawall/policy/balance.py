@@ -140,7 +140,7 @@ def _await_candidates(
 
 
 def _candidates(call: Call, group: Group, now: float) -> Sequence[Endpoint]:
-    admitted = [e for e in group.ready if e.breaker.admits(now)]
+    admitted = [e for e in _unejected(group.ready) if e.breaker.admits(now)]
     if not admitted:
         # All are open: perhaps not they were at fault but the way there, or this process. Were
         # the open times waited for, a moment's trouble would become seconds of refusals; so each
@@ -149,6 +149,16 @@ def _candidates(call: Call, group: Group, now: float) -> Sequence[Endpoint]:
     if call.tried:
         return [e for e in admitted if e not in call.tried] or admitted
     return admitted
+
+
+def _unejected(ready: Sequence[Endpoint]) -> Sequence[Endpoint]:
+    """Those that outlier detection has left; all, if it has not left half of them.
+
+    Envoy's panic rule: when most look ill it is not they that are, and the rest could not take
+    the load of all.
+    """
+    left = [e for e in ready if not e.ejected]
+    return left if 2 * len(left) >= len(ready) else ready
 
 
 def _refusal(call: Call, group: Group, now: float, waited: float) -> Failure | None:

@@ -56,7 +56,8 @@ class Group:
         """Asks the registry what is wrong with it now."""
         self._problem: str | None = None
         self.tripped: set[Endpoint] = set()
-        """Those whose breakers are not closed: none saves every pick a look at each of them."""
+        """Those whose breakers are not closed, and those that are ejected: none saves every pick a
+        look at each of them."""
 
     def __len__(self) -> int:
         """How many instances are listed."""
@@ -109,8 +110,9 @@ class Group:
         return self._settle(addresses)
 
     def trip(self, endpoint: Endpoint) -> None:
-        """An endpoint's breaker moved."""
-        if endpoint.breaker.state is State.CLOSED or not self._stands(endpoint):
+        """An endpoint's breaker moved, or it was ejected, or taken back."""
+        well = endpoint.breaker.state is State.CLOSED and not endpoint.ejected
+        if well or not self._stands(endpoint):
             self.tripped.discard(endpoint)
         else:
             self.tripped.add(endpoint)
