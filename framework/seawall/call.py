@@ -109,8 +109,8 @@ class Endpoint:
     """
 
     __slots__ = (
-        "address", "breaker", "ejected", "instance", "latency", "outstanding", "paused", "problem",
-        "ready", "settled", "share", "state", "tally", "transport",
+        "address", "answered", "breaker", "ejected", "fair_share", "instance", "latency", "outstanding", "paused", "problem",
+        "ready", "settled", "share", "since", "state", "tally", "transport",
     )  # fmt: skip
 
     def __init__(
@@ -130,6 +130,10 @@ class Endpoint:
         """Its outcomes since the last sweep, for outlier detection alone."""
         self.state: Any = None
         """The balancer's own notes about it."""
+        self.since: float | None = None
+        """When the balance layer first saw it, or saw it again; None = it hasn't."""
+        self.answered = 0.0
+        """When it last answered a call with OK."""
         self.ready = False
         """Whether its connection is up."""
         self.settled = False
@@ -147,8 +151,10 @@ class Endpoint:
         self.paused = facts.get(PAUSED) is True or weight == 0
         """It wants no new calls for now, and stays connected."""
         usable = isinstance(weight, int | float) and LEAST_WEIGHT <= weight <= MOST_WEIGHT
-        self.share = 1.0 / weight if usable and weight != 1 else 1  # type: ignore[operator]
-        """What an outstanding call counts there: half as much at weight 2, twice at 0.5."""
+        self.fair_share = 1.0 / weight if usable and weight != 1 else 1  # type: ignore[operator]
+        self.share = self.fair_share
+        """What an outstanding call counts there: half as much at weight 2, twice at 0.5; more
+        while it warms up."""
 
     def __repr__(self) -> str:
         state = "ready" if self.ready else "not connected"

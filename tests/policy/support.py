@@ -14,6 +14,7 @@ from seawall.policy.budget import Budget, RetryBudget
 from seawall.policy.deadline import deadline
 from seawall.policy.fallback import fallback
 from seawall.policy.group import Group
+from seawall.policy.hedge import HedgePolicy, hedge
 from seawall.policy.plan import Handler, send, stack
 from seawall.policy.retry import RetryPolicy, retry
 from seawall.testing.clock import FakeClock
@@ -48,8 +49,10 @@ class World:
         policy: RetryPolicy | None = None,
         budget: Budget | None = None,
         breaker_policy: BreakerPolicy | None = None,
+        hedging: HedgePolicy | None = None,
     ) -> None:
         self.clock = FakeClock()
+        self.began = self.clock.now
         self.servers = servers
         self.breaker_policy = breaker_policy or BreakerPolicy()
         self.budget = budget or RetryBudget(self.clock)
@@ -61,7 +64,13 @@ class World:
             [
                 fallback,
                 deadline,
-                retry(policy or RetryPolicy(), self.budget, self.clock, lambda: 0.5),
+                hedge(
+                    hedging,
+                    retry(policy or RetryPolicy(), self.budget, self.clock, lambda: 0.5),
+                    self.budget,
+                    self.clock,
+                    lambda: 0.5,
+                ),
                 balance(self.group, LeastLoaded(lambda: 0.0), self.clock),
             ],
             send,
@@ -83,6 +92,11 @@ class World:
 
     def run(self, call: Call | None = None, **kwargs) -> Outcome:
         return self.runner.run(self.handler(call or self.call(**kwargs)))
+
+    @property
+    def passed(self) -> float:
+        """Seconds since the beginning."""
+        return self.clock.now - self.began
 
     @property
     def sent(self) -> list[str]:

@@ -280,3 +280,38 @@ def test_cancelling_a_plan_releases_what_it_holds():
     assert world.endpoint("a").outstanding == 1
     plan.close()
     assert world.endpoint("a").outstanding == 0
+
+
+def test_a_late_attempts_answer_that_no_other_could_better_ends_the_call():
+    world = World({"a": fails(StatusCode.NOT_FOUND, 0.5), "b": ok(5.0)})
+    outcome = world.run()
+    assert not outcome.ok and outcome.code is StatusCode.NOT_FOUND
+    assert world.passed == pytest.approx(0.5)
+
+
+def test_a_repeated_attempt_says_so_and_asks_that_nobody_repeats_below():
+    seen = []
+    world = World({"a": fails(), "b": fails(), "c": ok()})
+    answer = world.runner.answer
+    world.runner.answer = lambda call, endpoint: seen.append(call.marks) or answer(call, endpoint)
+    assert world.run().ok
+    assert seen == [
+        (),
+        (("grpc-previous-rpc-attempts", "1"), ("seawall-no-retry", "1")),
+        (("grpc-previous-rpc-attempts", "2"), ("seawall-no-retry", "1")),
+    ]
+
+
+def test_a_call_made_for_a_repeated_attempt_is_not_repeated():
+    for failure in (fails(), fails(pushback=0.0), fails(StatusCode.UNIMPLEMENTED)):
+        world = World({"a": failure, "b": ok()})
+        call = world.call()
+        call.alone = True
+        assert not world.run(call).ok
+        assert world.sent == ["a"]
+        assert call.marks == (("seawall-no-retry", "1"),)
+        assert "further up" in call.notes[0]
+    world = World({"a": fails(sent=False), "b": ok()})
+    call = world.call()
+    call.alone = True
+    assert world.run(call).ok, "what never left the client costs nobody anything"

@@ -96,30 +96,36 @@ def _has_ended(
     """
     now = clock()
     if outcome.ok:
+        endpoint.answered = now
         endpoint.latency.observe(now - started, now)
         if endpoint.breaker.failures:
             endpoint.breaker.succeeded()
         if not call.method.response_streaming:
             return True
-        call.when_ended(partial(_release, endpoint, clock))
+        call.when_ended(partial(_release, endpoint, started, clock))
         return False
     verdict = classify(outcome)
     if verdict is Verdict.CALLER:
         endpoint.latency.observe(now - started, now)
     elif verdict not in (Verdict.CANCELLED, Verdict.UNTOLD):
-        endpoint.latency.observe(max(now - started, ERROR_LATENCY), now)
+        hedged = outcome.limit and call.eager
+        took = now - started if hedged else max(now - started, ERROR_LATENCY)
+        endpoint.latency.observe(took, now)
     if outcome.pending is None:
         endpoint.breaker.learn(verdict, now)
         return True
     # Not judged before it is known whether it only takes long, as this method always does.
-    outcome.pending.append(partial(_release, endpoint, clock))
+    outcome.pending.append(partial(_release, endpoint, started, clock))
     return False
 
 
-def _release(endpoint: Endpoint, clock: Clock, end: Outcome) -> None:
+def _release(endpoint: Endpoint, started: float, clock: Clock, end: Outcome) -> None:
     """What had been left running has ended."""
     endpoint.outstanding -= 1
     verdict, now = classify(end), clock()
+    if verdict is Verdict.CANCELLED and not end.ok and end.limit:
+        # Another attempt was faster: no wonder, unless nothing has come from here all the while.
+        verdict = Verdict.FAULT if endpoint.answered < started else Verdict.UNTOLD
     endpoint.breaker.learn(verdict, now)
     if verdict is Verdict.FAULT:
         endpoint.latency.observe(ERROR_LATENCY, now)

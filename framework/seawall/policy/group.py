@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from seawall.call import Endpoint, Instance, Listing, Update
 from seawall.policy.breaker import State
+from seawall.policy.subset import Subset, SubsetPolicy
 
 _NEVER = 1e12
 """Seconds since 1970 beyond which nothing is started."""
@@ -26,28 +27,40 @@ class Turnover:
 
 
 class Group:
-    """The endpoints of one service, one for each address.
+    """The endpoints of one service that are in use, one for each address of its subset.
 
-    ``make`` builds the endpoint of an instance that was not known before; None if it can't be one.
-    ``ready`` is an
-    immutable snapshot, replaced when it changes, so that a pick iterates over it freely. A
-    change costs as much as there is in it, whatever the number of instances; only replacing
-    ``ready`` costs 35 ns for each that is connected.
+    ``make`` builds the endpoint of an instance that was not used before; None if it can't be one.
+    ``ready`` is an immutable snapshot, replaced when it changes, so that a pick iterates over it
+    freely. A change costs as much as there is in it, whatever the number of instances, and
+    microseconds for the subset.
     """
 
     __slots__ = (
-        "_at", "_endpoints", "_listed", "_make", "_problem", "ask", "ready", "resolved", "service",
-        "tripped",
+        "_at", "_endpoints", "_listed", "_make", "_problem", "_spare", "_subset", "_unusable", "ask",
+        "ready", "resolved", "service", "slow_start", "tripped", "warming",
     )  # fmt: skip
 
-    def __init__(self, service: str, make: Callable[[Instance], Endpoint | None]) -> None:
+    def __init__(
+        self,
+        service: str,
+        make: Callable[[Instance], Endpoint | None],
+        subset: Subset | None = None,
+    ) -> None:
         self.service = service
         self._make = make
+        self._subset = Subset(SubsetPolicy(), service) if subset is None else subset
+        self._spare = 0
+        """How many more than the subset's size are used, in place of those that are down."""
         self._listed: dict[str, Instance] = {}
         self._at: dict[str, dict[str, Instance]] = {}
         """By address, then by id: who is listed there."""
         self._endpoints: dict[str, Endpoint] = {}
         """By address."""
+        self._unusable: set[str] = set()
+        """Addresses in use of which no endpoint could be made."""
+        self.slow_start = False
+        self.warming: set[Endpoint] = set()
+        """With slow start, those that are new or back and have to warm up; see ``warmup``."""
         self.ready: tuple[Endpoint, ...] = ()
         """Those that calls may go to: connected, and not paused."""
         self.resolved = False
@@ -74,7 +87,7 @@ class Group:
 
     @property
     def endpoints(self) -> list[Endpoint]:
-        """All that the registry lists, connected or not."""
+        """All that are in use, connected or not: of few instances all, of many the subset."""
         return list(self._endpoints.values())
 
     def listed(self, ids: Iterable[str]) -> Iterator[Instance]:
@@ -105,17 +118,42 @@ class Group:
             if known is not None:
                 self._leave(known, addresses)
             self._listed[instance.id] = instance
-            self._at.setdefault(instance.address, {})[instance.id] = instance
+            if instance.address not in self._at:
+                self._at[instance.address] = {}
+                self._subset.add(instance.address)
+            self._at[instance.address][instance.id] = instance
             addresses[instance.address] = None
+        self._spare = self._down
         return self._settle(addresses)
+
+    def compensate(self) -> Turnover:
+        """Use more of the instances if some of the subset can't be connected to."""
+        if len(self._endpoints) >= len(self._subset) or self._down <= self._spare:
+            return Turnover()
+        self._spare = self._down
+        return self._settle({})
+
+    def resize(self, subset: Subset) -> Turnover:
+        """Use another subset from now on."""
+        for address in self._at:
+            subset.add(address)
+        self._subset = subset
+        return self._settle({})
+
+    @property
+    def _down(self) -> int:
+        """How many in use can't be connected to; no more are made up for than the subset has."""
+        down = sum(e.settled and not e.ready for e in self._endpoints.values())
+        return min(down, self._subset.size)
 
     def trip(self, endpoint: Endpoint) -> None:
         """An endpoint's breaker moved, or it was ejected, or taken back."""
         well = endpoint.breaker.state is State.CLOSED and not endpoint.ejected
-        if well or not self._stands(endpoint):
-            self.tripped.discard(endpoint)
-        else:
+        if not well and self._stands(endpoint):
             self.tripped.add(endpoint)
+        elif endpoint in self.tripped:
+            self.tripped.discard(endpoint)
+            self._warm(endpoint)
 
     def set_ready(self, endpoint: Endpoint, ready: bool) -> bool:
         """Note whether an endpoint's connection is up; True if that changed anything."""
@@ -126,23 +164,36 @@ class Group:
         if not self._stands(endpoint):
             return False  # it was removed meanwhile
         self._offer(endpoint)
+        if ready:
+            self._warm(endpoint)
         return True
+
+    def _warm(self, endpoint: Endpoint) -> None:
+        if self.slow_start:
+            endpoint.since = None
+            self.warming.add(endpoint)
 
     def _leave(self, instance: Instance, addresses: dict[str, None]) -> None:
         there = self._at[instance.address]
         del there[instance.id]
         if not there:
             del self._at[instance.address]
+            self._subset.remove(instance.address)
         addresses[instance.address] = None
 
-    def _settle(self, addresses: Iterable[str]) -> Turnover:
-        """Have an endpoint for the newest instance at each of these addresses.
+    def _settle(self, changed: dict[str, None]) -> Turnover:
+        """Have an endpoint for the newest instance at each address of the subset.
 
         A process that was killed and is back on its port is listed twice until its lease ends.
         """
         turnover = Turnover()
-        for address in addresses:
-            there = self._at.get(address)
+        used = dict.fromkeys(self._subset.first(self._subset.size + self._spare))
+        stale = (address for address in self._endpoints if address not in used)
+        known = self._endpoints.keys() | self._unusable
+        fresh = (address for address in used if address not in known)
+        for address in {**changed, **dict.fromkeys(stale), **dict.fromkeys(fresh)}:
+            self._unusable.discard(address)
+            there = self._at.get(address) if address in used else None
             newest = max(reversed(there.values()), key=_started) if there else None
             endpoint = self._endpoints.get(address)
             if endpoint and newest and _same_process(endpoint.instance, newest):
@@ -157,6 +208,8 @@ class Group:
             if made is not None:
                 self._endpoints[address] = made
                 turnover.added.append(made)
+            elif newest is not None:
+                self._unusable.add(address)
         self._withdraw(turnover.removed)
         for endpoint in turnover.changed:
             self._offer(endpoint)
@@ -167,6 +220,7 @@ class Group:
             return
         gone = set(removed)
         self.tripped -= gone
+        self.warming -= gone
         if not gone.isdisjoint(self.ready):
             self.ready = tuple(e for e in self.ready if e not in gone)
 

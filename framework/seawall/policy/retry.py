@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from grpc import StatusCode
 
@@ -20,6 +21,13 @@ neither as attempts nor against the budget (gRFC A6 calls it a transparent retry
 ELSEWHERE = (Verdict.ABSENT, Verdict.CANCELLED)
 """Worth another attempt although no policy lists the code: the instance has no such method, or it
 stops, and cancels what reaches it in that moment (the caller's own cancellation ends the plan)."""
+
+PREVIOUS: Final = "grpc-previous-rpc-attempts"
+"""Metadata: how many attempts there were before this one (gRFC A6); left out if none."""
+
+NO_RETRY: Final = ("seawall-no-retry", "1")
+"""Metadata: somebody above tries again already, so calls made for this attempt are not repeated,
+nor those made for them. Else three layers of three attempts make 27 calls; so they make 7 at most."""
 
 MOST_PAUSE = 60.0
 """Seconds; a server that asks for more with its pushback is taken to mean: don't."""
@@ -52,7 +60,7 @@ class RetryPolicy:
 NEVER = RetryPolicy(max_attempts=1)
 
 
-class _Retrier:
+class Retrier:
     """The decisions for the calls of one method; the state of one call is in the call."""
 
     def __init__(self, policy: RetryPolicy, budget: Budget, clock: Clock, random: Random) -> None:
@@ -61,11 +69,16 @@ class _Retrier:
         self._clock = clock
         self._random = random
 
+    def left(self, call: Call) -> int:
+        """How many more attempts there may be after the coming one, if that may have been run."""
+        repeatable = call.method.idempotent or self.policy.non_idempotent
+        return self.policy.max_attempts - call.attempt if repeatable and not call.alone else 0
+
     def set_limit(self, call: Call) -> None:
         """Set how long the coming attempt may take until its first answer."""
         policy = self.policy
-        left = policy.max_attempts - call.attempt
-        if left <= 0 or not (call.method.idempotent or policy.non_idempotent):
+        left = self.left(call)
+        if left <= 0:
             call.limit = None
             return
         # Another attempt makes sense only if the budget will allow it: otherwise a slow answer
@@ -76,10 +89,18 @@ class _Retrier:
         elif call.deadline is not None and not call.method.streaming:
             call.limit = (call.deadline - self._clock()) / (left + 1)
             call.keep_late = True
+            call.conclusive = self.conclusive
+
+    def conclusive(self, failure: Failure) -> bool:
+        """Whether the failure of an attempt that was left running is the call's answer."""
+        return classify(failure) is Verdict.CALLER
 
     def delay(self, call: Call, failure: Failure, backoffs: int) -> float | None:
         """Seconds to wait before the next attempt; None = there is no next one."""
-        if not self._retryable(call, failure):
+        if not self.retryable(call, failure):
+            return None
+        if call.alone and failure.refusal is None:
+            call.note("not retried: a caller further up is trying again already")
             return None
         if call.committed:
             call.note("not retried: more requests had been sent than are kept for another attempt")
@@ -93,7 +114,7 @@ class _Retrier:
             elif call.attempt > 1:
                 call.note(f"not retried: {call.attempt} attempts were made, the most allowed")
             return None
-        delay = self._pause(failure, backoffs)
+        delay = self.pause(failure, backoffs)
         if delay > MOST_PAUSE:
             call.note(f"not retried: the server asked to wait {delay:g} s, over {MOST_PAUSE:g} s")
             return None
@@ -105,17 +126,16 @@ class _Retrier:
             return None
         return delay
 
-    def _pause(self, failure: Failure, backoffs: int) -> float:
+    def pause(self, failure: Failure, backoffs: int) -> float:
+        """Seconds to wait before the next attempt."""
         if failure.pushback is not None:
             return failure.pushback
         if failure.limit or classify(failure) is Verdict.ABSENT:
             return 0.0  # it has been waited for long enough, or waiting would change nothing
         return self.policy.backoff(backoffs, self._random)
 
-    def _repeatable(self, call: Call) -> bool:
-        return call.method.idempotent or self.policy.non_idempotent
-
-    def _retryable(self, call: Call, failure: Failure) -> bool:
+    def retryable(self, call: Call, failure: Failure) -> bool:
+        """Whether another attempt is safe, and may end better."""
         verdict = classify(failure)
         if failure.refusal is not None:
             return failure.code is StatusCode.UNAVAILABLE
@@ -124,7 +144,7 @@ class _Retrier:
         listed = failure.limit or failure.code in self.policy.codes or verdict in ELSEWHERE
         if listed or failure.stop:
             self.budget.failure()
-        if listed and not self._repeatable(call):
+        if listed and not (call.method.idempotent or self.policy.non_idempotent):
             call.note(
                 f"not retried: {call.method.name} may have been run and is not marked idempotent"
             )
@@ -138,18 +158,21 @@ def retry(policy: RetryPolicy, budget: Budget, clock: Clock, random: Random) -> 
     A method that its contract does not mark idempotent is attempted again only if the server
     provably did not run it, unless the policy says otherwise expressly.
     """
-    retrier = _Retrier(policy, budget, clock, random)
+    retrier = Retrier(policy, budget, clock, random)
 
     def layer(inner: Handler) -> Handler:
-        return partial(_attempts, inner, retrier)
+        return partial(attempts, inner, retrier)
 
     return layer
 
 
-def _attempts(inner: Handler, retrier: _Retrier, call: Call) -> Plan:
+def attempts(inner: Handler, retrier: Retrier, call: Call) -> Plan:
+    """The plan of a call that may be attempted several times, as ``retrier`` decides."""
     retrier.budget.request()
     unsent = backoffs = 0
     lingering = False
+    if call.alone:
+        call.marks = (NO_RETRY,)
     try:
         while True:
             retrier.set_limit(call)
@@ -168,12 +191,14 @@ def _attempts(inner: Handler, retrier: _Retrier, call: Call) -> Plan:
                 backoffs = 0 if outcome.pushback is not None else backoffs + 1
                 if delay > 0:
                     yield Sleep(delay)
+                call.marks = ((PREVIOUS, str(call.attempt)), NO_RETRY)
                 call.attempt += 1
             if call.endpoint is not None and call.endpoint not in call.tried:
                 call.tried += (call.endpoint,)
     except LateAnswer as late:
         outcome = late.outcome
-    retrier.budget.success()
+    if outcome.ok:
+        retrier.budget.success()
     return outcome
 
 

@@ -20,12 +20,21 @@ Answer = tuple[float, Outcome]
 
 NEVER = float("inf")
 
+LOST = Failure(StatusCode.CANCELLED, "another attempt was answered first", limit=True)
+
 
 @dataclass(slots=True)
 class _Late:
     due: float
     outcome: Outcome
     failure: Failure
+    call: Call
+    endpoint: Endpoint
+
+    @property
+    def ends_the_call(self) -> bool:
+        outcome, conclusive = self.outcome, self.call.conclusive
+        return outcome.ok or (conclusive is not None and conclusive(outcome))
 
 
 @dataclass
@@ -53,7 +62,8 @@ class PlanRunner:
         except StopIteration as stop:
             outcome: Outcome = stop.value
         for late in self._late:
-            self._tell(late, late.outcome if late.due <= self.clock.now else late.failure)
+            lost = LOST if outcome.ok and late.call.eager else late.failure
+            self._tell(late, late.outcome if late.due <= self.clock.now else lost)
         self._late.clear()
         return outcome
 
@@ -82,6 +92,8 @@ class PlanRunner:
         if call.limit is None or due <= now + call.limit:
             return self._pass(plan, due, outcome)
         limit = now + call.limit
+        if call.eager:
+            limit = min([limit, *(late.due for late in self._late if not late.ends_the_call)])
         late = self._next_late(limit)
         if late is not None:
             return self._throw(plan, late)
@@ -91,7 +103,7 @@ class PlanRunner:
         failure = Failure(StatusCode.DEADLINE_EXCEEDED, "limit", limit=True)
         if call.keep_late:
             failure.pending = []
-            self._late.append(_Late(due, outcome, failure))
+            self._late.append(_Late(due, outcome, failure, call, endpoint))
         return plan.send(failure)
 
     def _pass(self, plan: Plan, until: float, answer: Outcome | None = None) -> Effect:
@@ -111,11 +123,12 @@ class PlanRunner:
             self._late.remove(late)
             self.clock.now = max(self.clock.now, late.due)
             self._tell(late, late.outcome)
-            if late.outcome.ok:
+            if late.ends_the_call:
                 return late
         return None
 
     def _throw(self, plan: Plan, late: _Late) -> Effect:
+        late.call.endpoint = late.endpoint
         return plan.throw(LateAnswer(late.outcome))
 
     @staticmethod

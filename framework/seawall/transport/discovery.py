@@ -19,7 +19,7 @@ from seawall.events import (
     Listener,
     MalformedEntry,
 )
-from seawall.policy.group import Group
+from seawall.policy.group import Group, Turnover
 from seawall.policy.waiting import Waiting
 from seawall.registry.base import Registry
 from seawall.transport.connection import RETIRE_GRACE, Connection
@@ -103,7 +103,12 @@ class Discovery:
 
     def _apply(self, update: Update) -> None:
         first = not self.group.resolved
-        turnover = self.group.apply(update)
+        self._took(self.group.apply(update))
+        if first:
+            self.waiting.wake()
+
+    def _took(self, turnover: Turnover) -> None:
+        """Connect to who has come into use, and leave who has gone out of it."""
         for endpoint in turnover.added:
             endpoint.transport.start()
         for endpoint in turnover.removed:
@@ -116,7 +121,7 @@ class Discovery:
             self._listener(InstancesChanged(self.service, added, removed, len(self.group)))
         if changed:
             self._listener(FactsChanged(self.service, changed))
-        if first or turnover:
+        if turnover:
             self.waiting.wake()
 
     def _retire(self, endpoint: Endpoint) -> None:
@@ -147,5 +152,7 @@ class Discovery:
         if changed:
             kind = EndpointConnected if ready else EndpointLost
             self._listener(kind(self.service, endpoint.address))
+        if not endpoint.ready and (changed or newly_settled):
+            self._took(self.group.compensate())
         if changed or newly_settled:
             self.waiting.wake()

@@ -31,6 +31,7 @@ from seawall.transport.translate import (
 )
 
 CANCELLED = Failure(StatusCode.CANCELLED, "Locally cancelled by application!")
+LOST = Failure(StatusCode.CANCELLED, "another attempt was answered first", limit=True)
 OUTRUN = Failure(StatusCode.DEADLINE_EXCEEDED, "no answer before the call was over", limit=True)
 
 Hooks = list[Callable[[Outcome], None]]
@@ -277,7 +278,8 @@ class Driver:
         if outcome.ok and not outcome.fallback:
             self._inner = outcome.value
         if self._late:
-            self._drop_late(CANCELLED if outcome is CANCELLED else OUTRUN)
+            lost = LOST if outcome.ok and self._call.eager else OUTRUN
+            self._drop_late(CANCELLED if outcome is CANCELLED else lost)
         for waiter in (self._waiter, self._begun):
             if waiter is not None and not waiter.done():
                 waiter.set_result(None)
