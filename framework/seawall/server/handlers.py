@@ -1,4 +1,4 @@
-"""What stands round every handler: the inbound deadline, the server's span, and errors.
+"""What stands round every handler: what its caller asks, the server's span, its load, errors.
 
 Handlers are wrapped once, when they are registered: interceptors would cost 12 % a call.
 """
@@ -16,8 +16,11 @@ import grpc
 from grpc import StatusCode, aio
 
 from seawall.context import Inbound, inbound
+from seawall.policy.retry import NO_RETRY
+from seawall.server.meter import Meter
 from seawall.server.statuses import status_of
 from seawall.telemetry.server_spans import ServerSpans
+from seawall.transport.load import entries_of
 
 _NO_DEADLINE: Final = 1e9
 """gRPC's sync contexts say 9.2e18 seconds for "none"."""
@@ -28,8 +31,9 @@ _GRPC_OWN: Final = (aio.AbortError, aio.InternalError)
 class Handlers:
     """Wraps the handlers of a server. ``spans`` is None if nobody traces."""
 
-    def __init__(self, spans: ServerSpans | None) -> None:
+    def __init__(self, spans: ServerSpans | None, meter: Meter) -> None:
         self._spans = spans
+        self._meter = meter
 
     def wrap(
         self, handler: grpc.RpcMethodHandler[Any, Any], path: str
@@ -62,16 +66,19 @@ class Handlers:
         return self._function(function, path)
 
     def _coroutine(self, function: Callable[..., Any], path: str) -> Callable[..., Any]:
-        spans = self._spans
+        spans, meter = self._spans, self._meter
 
         async def handle(request: Any, context: Any) -> Any:
             # A task of its own runs each call: what is set here ends with it.
             inbound.set(_inbound(context))
             span = spans.begin(path, context) if spans is not None else None
+            began = meter.begin()
             try:
                 response = await function(request, context)
             except (Exception, asyncio.CancelledError) as error:
+                _report(meter, began, context, failed=True)
                 await _fail(path, context, span, error)
+            _report(meter, began, context)
             if span is not None:
                 ServerSpans.end(span, _code(context))
             return response
@@ -79,21 +86,25 @@ class Handlers:
         return handle
 
     def _async_generator(self, function: Callable[..., Any], path: str) -> Callable[..., Any]:
-        spans = self._spans
+        spans, meter = self._spans, self._meter
 
         async def handle(request: Any, context: Any) -> AsyncIterator[Any]:
             inbound.set(_inbound(context))
             span = spans.begin(path, context) if spans is not None else None
+            began = meter.begin()
             try:
                 async with aclosing(function(request, context)) as messages:
                     async for message in messages:
                         yield message
             except GeneratorExit:
+                meter.end(began)
                 if span is not None:
                     ServerSpans.end(span, StatusCode.CANCELLED)
                 raise
             except (Exception, asyncio.CancelledError) as error:
+                _report(meter, began, context, failed=True)
                 await _fail(path, context, span, error)
+            _report(meter, began, context)
             if span is not None:
                 ServerSpans.end(span, _code(context))
 
@@ -103,14 +114,14 @@ class Handlers:
         """``def`` handlers: gRPC runs them in its pool of threads."""
 
         def handle(request: Any, context: Any) -> Any:
-            with _Threaded(self._spans, path, context) as call:
+            with _Threaded(self._spans, self._meter, path, context) as call:
                 return call.step(lambda: function(request, call.context))
 
         return handle
 
     def _generator(self, function: Callable[..., Any], path: str) -> Callable[..., Any]:
         def handle(request: Any, context: Any) -> Iterator[Any]:
-            with _Threaded(self._spans, path, context) as call:
+            with _Threaded(self._spans, self._meter, path, context) as call:
                 messages = call.step(lambda: iter(function(request, call.context)))
                 try:
                     while (message := call.step(lambda: next(messages, _END))) is not _END:
@@ -128,8 +139,10 @@ _END: Final = object()
 class _Threaded:
     """A call that runs in the pool's threads, each of its steps perhaps in another one."""
 
-    def __init__(self, spans: ServerSpans | None, path: str, context: Any) -> None:
+    def __init__(self, spans: ServerSpans | None, meter: Meter, path: str, context: Any) -> None:
         self._path = path
+        self._meter = meter
+        self._began = meter.begin()
         self._served = _inbound(context)
         self._span = None
         self._traced = None
@@ -155,6 +168,7 @@ class _Threaded:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, _: object) -> None:
+        _report(self._meter, self._began, self.context, failed=kind is not None)
         if self._span is None:
             return
         code = self.context.noted
@@ -164,10 +178,11 @@ class _Threaded:
 
 
 class _Noting:
-    """A sync context that remembers the status it was given: gRPC's own can't be asked."""
+    """A sync context that remembers what it was given: gRPC's own can't be asked."""
 
     def __init__(self, context: Any) -> None:
         self._context = context
+        self._trailing: tuple[Any, ...] = ()
         self.noted = StatusCode.OK
 
     def __getattr__(self, name: str) -> Any:
@@ -176,6 +191,13 @@ class _Noting:
     def set_code(self, code: StatusCode) -> None:
         self.noted = code
         self._context.set_code(code)
+
+    def set_trailing_metadata(self, metadata: Any) -> None:
+        self._trailing = tuple(metadata)
+        self._context.set_trailing_metadata(self._trailing)
+
+    def trailing_metadata(self) -> tuple[Any, ...]:
+        return self._trailing
 
     def abort(self, code: StatusCode, details: str = "", *more: Any, **named: Any) -> None:
         self.noted = code
@@ -193,9 +215,20 @@ def _not_written(path: str) -> Callable[..., Any]:
 
 def _inbound(context: Any) -> Inbound:
     remaining = context.time_remaining()
+    alone = NO_RETRY in context.invocation_metadata()
     if remaining is None or remaining > _NO_DEADLINE:
-        return Inbound(None)
-    return Inbound(time.monotonic() + remaining)
+        return Inbound(None, alone)
+    return Inbound(time.monotonic() + remaining, alone)
+
+
+def _report(meter: Meter, began: float, context: Any, *, failed: bool = False) -> None:
+    """A request has ended: tell its caller how much there is to do, beside what the handler says.
+
+    A handler that aborts has sent its status already; then nothing is told.
+    """
+    meter.end(began, failed=failed)
+    said = context.trailing_metadata() or ()
+    context.set_trailing_metadata((*said, *entries_of(meter.report())))
 
 
 def _code(context: Any) -> StatusCode:

@@ -28,6 +28,7 @@ from seawall.registry.base import Registry
 from seawall.server.announcement import Announcement
 from seawall.server.handlers import Handlers
 from seawall.server.health import SERVING, Health
+from seawall.server.meter import Meter
 from seawall.server.service import Service, client
 from seawall.server.servicers import Recorder, find_adders
 from seawall.server.settings import Settings
@@ -63,6 +64,7 @@ class Server:
         self.channel: Channel
         """What the services' clients call on."""
         self.health: Health
+        self.meter = Meter()
         self.names: list[str] = []
         """The services served, by their proto names."""
         self.port = 0
@@ -132,7 +134,7 @@ class Server:
     def _build(self) -> None:
         self._grpc = aio.server(options=[*SERVER_OPTIONS, ("grpc.so_reuseport", 0)])
         traced = spans()
-        handlers = Handlers(None if traced is None else ServerSpans(traced))
+        handlers = Handlers(None if traced is None else ServerSpans(traced), self.meter)
         recorder = Recorder(self._grpc, handlers.wrap)
         for service, adders in self._adders:
             before = len(recorder.names)

@@ -1,0 +1,72 @@
+"""How much a server has to do, as it tells its clients with each answer."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from threading import Lock
+from typing import Final
+
+from seawall.call import LoadReport
+from seawall.clock import Clock
+
+_RECENT: Final = 32
+"""Answers of which the median is told."""
+_MEDIAN_EVERY: Final = 8
+"""Answers after which it is reckoned anew."""
+_SPAN: Final = 1.0
+"""Seconds over which rates and CPU are reckoned."""
+
+
+class Meter:
+    """Counts the requests of one process: from when a handler begins to when it ends.
+
+    On the event loop a request's handler begins as soon as the loop takes it, so what waits
+    inside it (for a lock, a pool, another service) is in flight too.
+    """
+
+    def __init__(self, clock: Clock = time.monotonic, cpu: Clock = time.process_time) -> None:
+        self.in_flight = 0
+        self._clock = clock
+        self._cpu = cpu
+        self._lock = Lock()
+        """``def`` handlers end on threads of their own."""
+        self._recent: deque[float] = deque(maxlen=_RECENT)
+        self._median: float | None = None
+        self._answered = 0
+        self._failed = 0
+        self._since = clock()
+        self._cpu_then = cpu()
+        self._rates = (0.0, 0.0, 0.0)
+        """CPU seconds, answers and failures, each a second, over the last span."""
+
+    def begin(self) -> float:
+        """A request is taken up; returns when, for ``end``."""
+        with self._lock:
+            self.in_flight += 1
+        return self._clock()
+
+    def end(self, began: float, *, failed: bool = False) -> None:
+        """It is answered, or has failed."""
+        now = self._clock()
+        with self._lock:
+            self.in_flight -= 1
+            self._failed += failed
+            self._answered += 1
+            self._recent.append(now - began)
+            if self._median is None or self._answered % _MEDIAN_EVERY == 0:
+                self._median = sorted(self._recent)[len(self._recent) // 2]
+            if now - self._since >= _SPAN:
+                self._reckon(now)
+
+    def report(self) -> LoadReport:
+        """As things are now."""
+        cpu, rate, errors = self._rates
+        return LoadReport(self.in_flight, self._median, cpu, rate, errors)
+
+    def _reckon(self, now: float) -> None:
+        span, cpu = now - self._since, self._cpu()
+        used = (cpu - self._cpu_then) / span
+        self._rates = (used, self._answered / span, self._failed / span)
+        self._since, self._cpu_then = now, cpu
+        self._answered = self._failed = 0
