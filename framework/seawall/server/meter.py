@@ -54,9 +54,10 @@ class Meter:
             self._failed += failed
             self._answered += 1
             self._recent.append(now - began)
-            if self._median is None or self._answered % _MEDIAN_EVERY == 0:
+            over = now - self._since >= _SPAN
+            if over or self._median is None or self._answered % _MEDIAN_EVERY == 0:
                 self._median = sorted(self._recent)[len(self._recent) // 2]
-            if now - self._since >= _SPAN:
+            if over:
                 self._reckon(now)
 
     def report(self) -> LoadReport:
