@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import seawall
-from seawall.policy.config import parse_service_config
+from seawall.config import parse_service_config
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

@@ -4,15 +4,18 @@ from seawall.assembly import connect
 from seawall.call import Attempt, Failure, Instance
 from seawall.context import options
 from seawall.errors import (
+    BulkheadFull,
     CircuitOpen,
     ConfigError,
     DeadlinePassed,
     NoEndpoints,
+    RateLimited,
     Refused,
     RegistryError,
     RegistryUnavailable,
     SeawallError,
     ServiceError,
+    Throttled,
 )
 from seawall.server import Service, client
 from seawall.transport.translate import CallError
@@ -21,6 +24,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Attempt",
+    "BulkheadFull",
     "CallError",
     "CircuitOpen",
     "ConfigError",
@@ -28,12 +32,14 @@ __all__ = [
     "Failure",
     "Instance",
     "NoEndpoints",
+    "RateLimited",
     "Refused",
     "RegistryError",
     "RegistryUnavailable",
     "SeawallError",
     "Service",
     "ServiceError",
+    "Throttled",
     "client",
     "connect",
     "options",

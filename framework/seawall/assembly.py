@@ -5,26 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import grpc
 
-from seawall.balancer import balancer_for
-from seawall.balancer.latency import PeakEwma
-from seawall.call import Endpoint, Instance, Method
-from seawall.events import BreakerChanged, Listener
-from seawall.policy.balance import balance
-from seawall.policy.breaker import Breaker, State
-from seawall.policy.budget import Budget, RetryBudget, RetryThrottle
-from seawall.policy.config import MethodPolicy, ServiceConfig, load_service_config
-from seawall.policy.deadline import deadline
-from seawall.policy.fallback import fallback
-from seawall.policy.group import Group
-from seawall.policy.plan import Handler, Layer, send, stack
-from seawall.policy.retry import retry
+from seawall.call import Method
+from seawall.config import ServiceConfig, is_path, load_service_config
+from seawall.events import Listener
+from seawall.live_config import FROM_REGISTRY, follow_file, follow_registry
+from seawall.pipeline import Pipeline, Setting
 from seawall.registry import open_registry
 from seawall.registry.base import Registry
 from seawall.telemetry import tracing
@@ -34,9 +28,11 @@ from seawall.transport.aio import Channel
 from seawall.transport.discovery import Discovery
 from seawall.transport.idempotency import method_at
 from seawall.transport.methods import Route
+from seawall.transport.reading import READING
 
 REGISTRY_VARIABLE: Final = "SEAWALL_REGISTRY"
 CONFIG_VARIABLE: Final = "SEAWALL_SERVICE_CONFIG"
+ZONE_VARIABLE: Final = "SEAWALL_ZONE"
 DEFAULT_REGISTRY: Final = "local://"
 
 
@@ -45,21 +41,24 @@ def connect(
     *,
     service_config: str | Path | Mapping[str, Any] | None = None,
     credentials: grpc.ChannelCredentials | None = None,
+    zone: str | None = None,
     listener: Listener = log_event,
 ) -> Channel:
     """A channel on which any generated stub calls any service that the registry knows.
 
     registry: its URL (or an open ``Registry``, which stays the caller's to close). Default: the
         variable SEAWALL_REGISTRY, else ``local://``.
-    service_config: gRPC's service config as a mapping, JSON text or path. Default: the path in
-        SEAWALL_SERVICE_CONFIG, else seawall's defaults.
+    service_config: gRPC's service config as a mapping, JSON text or path; a file is read again
+        when it changes. ``"registry"``: each service's from where the registry keeps it. Default:
+        the path (or ``registry``) in SEAWALL_SERVICE_CONFIG, else seawall's defaults.
     credentials: for connections over TLS; default: plain text.
+    zone: where this process runs, for balancers that stay near. Default: SEAWALL_ZONE.
     listener: told what changes (``seawall.events``); default: the log.
 
     Raises ``ConfigError`` for a URL or a config that makes no sense. Does not wait for the
     registry: the first call does, and explains itself if it can't be reached.
     """
-    return Channel(Assembly(registry, service_config, credentials, guarded(listener)))
+    return Channel(Assembly(registry, service_config, credentials, zone, guarded(listener)))
 
 
 def registry_at(registry: str | Registry | None, listener: Listener) -> Registry:
@@ -78,94 +77,97 @@ class Assembly:
         registry: str | Registry | None,
         service_config: str | Path | Mapping[str, Any] | None,
         credentials: grpc.ChannelCredentials | None,
+        zone: str | None,
         listener: Listener,
     ) -> None:
-        self._config = load_service_config(
-            service_config or os.environ.get(CONFIG_VARIABLE) or None
-        )
+        source = service_config or os.environ.get(CONFIG_VARIABLE) or None
+        self._live = source if isinstance(source, str | Path) else None
+        self._config = load_service_config(None if source == FROM_REGISTRY else source)
+        self._configs: dict[str, ServiceConfig] = {}
+        """By service, what the registry holds for it."""
+        self._followers: dict[str, asyncio.Task[None]] = {}
+        self.changed: Callable[[], None] = lambda: None
+        """Called when routes are to be asked for again."""
         self._owns_registry = not isinstance(registry, Registry)
         self._registry = registry_at(registry, listener)
         self._credentials = credentials
         self._listener = listener
-        self._clock = time.monotonic
-        self._services: dict[str, _Service] = {}
+        self._discoveries: dict[str, Discovery] = {}
         self._routes: dict[str, Route] = {}
-        self._spans = spans()
+        traced = spans()
+        self._setting = Setting(
+            clock=time.monotonic,
+            random=random.random,
+            reading=READING,
+            listener=listener,
+            zone=os.environ.get(ZONE_VARIABLE, "") if zone is None else zone,
+            seed=secrets.token_hex(8),
+            outer=None if traced is None else tracing.call_span(traced),
+            inner=None if traced is None else tracing.attempt_span(traced),
+        )
 
     @property
     def discoveries(self) -> Iterable[Discovery]:
-        return [service.discovery for service in self._services.values()]
+        return list(self._discoveries.values())
 
     def route(self, path: str, *, request_streaming: bool, response_streaming: bool) -> Route:
         """How calls of the method at ``path`` are handled."""
         if path not in self._routes:
-            policy = self._config.for_method(Method.from_path(path))
+            bare = Method.from_path(path)
+            policy = self._config_of(bare.service).for_method(bare)
             method = method_at(
                 path,
                 request_streaming=request_streaming,
                 response_streaming=response_streaming,
                 idempotent=policy.idempotent,
             )
-            service = self._service(method.service)
-            handler = self._handler(policy, service)
-            self._routes[path] = Route(method, policy, handler, service.discovery)
+            discovery = self._discovery(method.service)
+            handler = discovery.pipeline.handler(method, policy)
+            self._routes[path] = Route(method, policy, handler, discovery)
         return self._routes[path]
 
+    def adopt(self, config: ServiceConfig, service: str | None = None) -> None:
+        """Put another config in force, for all services or for one."""
+        if service is None:
+            self._config = config
+        else:
+            self._configs[service] = config
+        for discovery in self.discoveries:
+            if service in (None, discovery.service):
+                discovery.reconfigure(config)
+        self._routes.clear()
+        self.changed()
+
+    def follow_config(self, service: str) -> None:
+        """Begin to watch where the config of ``service`` comes from, once. Needs a running loop."""
+        source = self._live
+        if source == FROM_REGISTRY:
+            if service not in self._followers:
+                adopt = partial(self.adopt, service=service)
+                work = follow_registry(self._registry, service, adopt, self._listener)
+                self._followers[service] = asyncio.create_task(work, name=f"config of {service}")
+        elif source is not None and not self._followers and is_path(source):
+            work = follow_file(Path(source), self.adopt, self._listener)
+            self._followers[""] = asyncio.create_task(work, name="service config file")
+
     async def close(self) -> None:
+        for follower in self._followers.values():
+            follower.cancel()
+        if self._followers:
+            await asyncio.wait(self._followers.values())
         await asyncio.gather(*(discovery.close() for discovery in self.discoveries))
         if self._owns_registry:
             await self._registry.close()
 
-    def _handler(self, policy: MethodPolicy, service: _Service) -> Handler:
-        """The stack of layers, the outermost first, each in its place for a reason."""
-        clock, traced = self._clock, self._spans
-        layers: list[Layer] = []
-        if traced is not None:
-            # Over everything: the span lasts as long as the caller waits.
-            layers.append(tracing.call_span(traced))
-        layers += [
-            # Above all that can fail, as it answers for what they could not mend.
-            fallback,
-            # Above retry: a call without time is refused before anything is counted or picked.
-            deadline,
-            # Above balance: every attempt is a new pick.
-            retry(policy.retry, service.budget, clock, random.random),
-            # Picks among those that their breakers admit, and tells the picked one how it went.
-            balance(service.discovery.group, service.balancer, clock),
-        ]
-        if traced is not None:
-            # Below the pick, so that the span knows the endpoint; right above the wire.
-            layers.append(tracing.attempt_span(traced))
-        return stack(layers, send)
+    def _config_of(self, service: str) -> ServiceConfig:
+        return self._configs.get(service, self._config)
 
-    def _service(self, name: str) -> _Service:
-        if name not in self._services:
-            self._services[name] = _Service(
-                Discovery(name, self._registry, self._endpoint, self._listener, self._credentials),
-                balancer_for(self._config.balancer, random.random),
-                _budget(self._config, self._clock),
+    def _discovery(self, service: str) -> Discovery:
+        if service not in self._discoveries:
+            self._discoveries[service] = Discovery(
+                self._registry,
+                partial(Pipeline, service, self._config_of(service), self._setting),
+                self._listener,
+                self._credentials,
             )
-        return self._services[name]
-
-    def _endpoint(self, instance: Instance, group: Group) -> Endpoint:
-        def moved(old: State, new: State) -> None:
-            group.trip(endpoint)
-            self._listener(BreakerChanged(group.service, instance.address, old.value, new.value))
-
-        endpoint = Endpoint(instance, Breaker(self._config.breaker, moved), PeakEwma())
-        return endpoint
-
-
-class _Service:
-    """What all methods of a service share."""
-
-    def __init__(self, discovery: Discovery, balancer: Any, budget: Budget) -> None:
-        self.discovery = discovery
-        self.balancer = balancer
-        self.budget = budget
-
-
-def _budget(config: ServiceConfig, clock: Any) -> Budget:
-    if config.throttle is not None:
-        return RetryThrottle(config.throttle.max_tokens, config.throttle.token_ratio)
-    return RetryBudget(clock, ratio=config.budget.ratio, floor=config.budget.floor)
+        return self._discoveries[service]

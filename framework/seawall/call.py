@@ -164,13 +164,22 @@ class Endpoint:
 class Success:
     """The call, or one attempt at it, was answered with OK."""
 
-    __slots__ = ("fallback", "value")
+    __slots__ = ("fallback", "trailing", "value")
     ok: Literal[True] = True
 
-    def __init__(self, value: Any = None, *, fallback: bool = False) -> None:
+    def __init__(
+        self,
+        value: Any = None,
+        *,
+        fallback: str = "",
+        trailing: tuple[tuple[str, str], ...] = (),
+    ) -> None:
         self.value = value
         self.fallback = fallback
-        """True if ``value`` is the user's own answer, in place of a server's."""
+        """What ``value`` is in place of a server's answer: ``value``, ``function`` or ``method``
+        (a fallback of that kind), or ``stale`` (an earlier answer). Empty = a server's answer."""
+        self.trailing = trailing
+        """The trailing metadata of an answer that no server has just given."""
 
     def __repr__(self) -> str:
         return f"Success({self.value!r})"
@@ -236,6 +245,8 @@ class Attempt:
     details: str
     duration: float
     """Seconds from its start to its end."""
+    candidates: int = 0
+    """Among how many instances this one was picked."""
 
 
 class Call:
@@ -261,6 +272,8 @@ class Call:
     """Bound to the attempt in hand: the requests were not kept for another one."""
     endpoint: Endpoint | None = None
     """Where the current attempt goes."""
+    considered = 0
+    """Among how many the endpoint was picked."""
     tried: tuple[Endpoint, ...] = ()
     """Where earlier attempts went."""
     attempts: list[Attempt] | None = None
@@ -278,6 +291,10 @@ class Call:
     """The metadata that the caller gave."""
     request: bytes | None = None
     """The request as it is sent; None for a stream of requests."""
+    credentials = False
+    """Whether the caller gave credentials for this call alone."""
+    alternative: Any = None
+    """Makes the call of another method that answers if this one fails; None = there is none."""
     span: Any = None
     """The call's span while it is recorded; only telemetry looks at it."""
     wait_for_ready = False

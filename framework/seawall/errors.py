@@ -25,6 +25,18 @@ class DeadlinePassed(Refused):
     """The time the caller had given was spent before the call could be sent."""
 
 
+class Throttled(Refused):
+    """The service refuses many calls as overload, so the client kept this one back."""
+
+
+class BulkheadFull(Refused):
+    """As many calls as may be are under way, and as many as may wait are waiting."""
+
+
+class RateLimited(Refused):
+    """This client has begun as many calls as it may for now."""
+
+
 class ConfigError(SeawallError, ValueError):
     """A configuration value is wrong.
 

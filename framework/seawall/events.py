@@ -76,6 +76,44 @@ class BreakerChanged(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class EndpointEjected(Event):
+    """Outlier detection took an instance out of the picks, as it fails more than the others."""
+
+    level: ClassVar[str] = "warning"
+    service: str
+    address: str
+    reason: str
+    """In words: the counts, and the limit that they passed."""
+    duration: float
+    """Seconds until it may be back."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointReturned(Event):
+    """An instance that outlier detection had ejected may be picked again."""
+
+    service: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class ThrottlingStarted(Event):
+    """A service refuses so many calls as overload that this client begins to keep calls back."""
+
+    level: ClassVar[str] = "warning"
+    service: str
+    probability: float
+    """That a call was kept back at that moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class ThrottlingEnded(Event):
+    """For a whole window no call was kept back. Noticed, and told, with a later call."""
+
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
 class RegistryLost(Event):
     """The registry can't be reached; the last good lists stay in use."""
 
@@ -144,6 +182,23 @@ class SnapshotFailed(Event):
     """
 
     path: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigReplaced(Event):
+    """Another service config is in force for the calls that are started from now on."""
+
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigRefused(Event):
+    """A service config that was to replace the one in force makes no sense, or can't be read: the
+    last good one stays. Told once for each problem."""
+
+    level: ClassVar[str] = "warning"
+    source: str
     problem: str
 
 

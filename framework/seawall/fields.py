@@ -31,6 +31,9 @@ class Fields:
     def names(self) -> list[str]:
         return list(self._values)
 
+    def __contains__(self, name: str) -> bool:
+        return self._values.get(name) is not None
+
     def wrong(self, problem: str, name: str = "") -> ConfigError:
         """The error to raise about this object, or about its field ``name``."""
         return ConfigError(self._at(name), problem)
@@ -76,6 +79,12 @@ class Fields:
             self._expected(name, "a string", value)
         return str(value)
 
+    def texts(self, name: str) -> list[str]:
+        values = self._values.get(name)
+        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+            self._expected(name, "a list of strings", values)
+        return list(values)
+
     def flag(self, name: str) -> bool | None:
         value = self._values.get(name)
         if value is not None and not isinstance(value, bool):
@@ -115,20 +124,36 @@ class Fields:
             self._expected(name, f"a whole number of {least} or more", value)
         return int(value)
 
+    def percentage(self, name: str, default: int) -> int:
+        """A whole number from 0 to 100."""
+        value = self.integer(name, default, least=0)
+        if value > 100:
+            self._expected(name, "a whole number from 0 to 100", value)
+        return value
+
     @overload
-    def duration(self, name: str, default: float = ..., *, required: bool = ...) -> float: ...
+    def duration(
+        self, name: str, default: float = ..., *, required: bool = ..., least: float = ...
+    ) -> float: ...
     @overload
     def duration(self, name: str, default: None) -> float | None: ...
     def duration(
-        self, name: str, default: float | None = 0.0, *, required: bool = False
+        self,
+        name: str,
+        default: float | None = 0.0,
+        *,
+        required: bool = False,
+        least: float = 1e-9,
     ) -> float | None:
-        """Seconds of a protobuf duration in JSON (``"0.1s"``), above zero."""
+        """Seconds of a protobuf duration in JSON (``"0.1s"``), as a rule above zero."""
         value = self._values.get(name)
         if value is None and not required:
             return default
-        if not isinstance(value, str) or not _DURATION.fullmatch(value) or float(value[:-1]) <= 0:
-            self._expected(name, 'a duration above zero such as "0.1s"', value)
-        return float(value[:-1])
+        known = isinstance(value, str) and _DURATION.fullmatch(value)
+        if not known or float(value[:-1]) < least:  # type: ignore[index]
+            zero = "" if least <= 0 else " above zero"
+            self._expected(name, f'a duration{zero} such as "0.1s"', value)
+        return float(value[:-1])  # type: ignore[index]
 
     def codes(self, name: str) -> frozenset[StatusCode]:
         """Status codes, as names in any case or as numbers; not empty, and OK is none of them."""

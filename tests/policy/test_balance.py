@@ -9,7 +9,7 @@ from seawall.balancer import LeastLoaded, RoundRobin, balancer_for
 from seawall.balancer.latency import PeakEwma
 from seawall.call import Listing
 from seawall.errors import NoEndpoints
-from seawall.policy.balance import CONNECT_TIMEOUT, FIRST_LIST_TIMEOUT
+from seawall.policy.candidates import CONNECT_TIMEOUT, FIRST_LIST_TIMEOUT
 from seawall.policy.retry import NEVER
 from seawall.testing.clock import FakeClock
 from seawall.testing.plans import instance

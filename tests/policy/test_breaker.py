@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from seawall.errors import CircuitOpen
 from seawall.policy.breaker import TRANSITIONS, Breaker, BreakerPolicy, State
+from seawall.policy.classify import Verdict
 from seawall.policy.retry import NEVER
 from seawall.testing.clock import FakeClock
 from tests.policy.support import READ, WATCH, World, fails, listing, ok
@@ -66,25 +67,140 @@ def test_each_probe_that_fails_doubles_the_time_up_to_the_most():
         assert breaker.state is State.OPEN
 
 
-@given(st.lists(st.sampled_from(["fail", "succeed", "acquire", "release", "wait"])))
-def test_it_only_ever_moves_along_its_table(actions):
+EVENTFUL = BreakerPolicy(4, 1.0, 4.0, failure_ratio=0.5, minimum_calls=3, window=4.0)
+
+
+@given(
+    st.lists(st.sampled_from(["fail", "succeed", "acquire", "release", "wait"])),
+    st.sampled_from([POLICY, EVENTFUL]),
+)
+def test_it_only_ever_moves_along_its_table(actions, policy):
     clock = FakeClock()
     moves = []
-    breaker = Breaker(POLICY, lambda old, new: moves.append((old, new)))
+    breaker = Breaker(policy, lambda old, new: moves.append((old, new)))
     for action in actions:
         match action:
             case "fail":
                 breaker.failed(clock())
             case "succeed":
-                breaker.succeeded()
+                breaker.succeeded(clock())
             case "acquire":
                 breaker.acquire(clock())
             case "release":
                 breaker.release()
             case "wait":
                 clock.advance(1.5)
+        assert breaker.attentive or (breaker.state is State.CLOSED and breaker.failures == 0)
     allowed = {(state, target) for (state, _), target in TRANSITIONS.items()}
     assert set(moves) <= allowed
+
+
+RATIO = BreakerPolicy(1000, 1.0, 4.0, failure_ratio=0.5, minimum_calls=10, window=10.0)
+
+
+def alternate(breaker: Breaker, clock: FakeClock, times: int, pause: float = 0.01) -> None:
+    """A fault, an answer, a fault..."""
+    for number in range(times):
+        clock.advance(pause)
+        (breaker.succeeded if number % 2 else breaker.failed)(clock())
+
+
+def test_a_ratio_of_failures_opens_it_though_they_are_not_in_a_row():
+    clock, breaker = FakeClock(), Breaker(RATIO)
+    alternate(breaker, clock, 9)
+    assert breaker.state is State.CLOSED, "too few calls to say anything"
+    breaker.failed(clock())
+    assert breaker.state is State.OPEN
+    assert breaker.why == "6 of 10 calls in 10 s failed"
+
+
+def test_below_the_ratio_it_stays_closed():
+    clock, breaker = FakeClock(), Breaker(RATIO)
+    for number in range(300):
+        clock.advance(0.01)
+        (breaker.failed if number % 3 == 2 else breaker.succeeded)(clock())
+    assert breaker.state is State.CLOSED
+
+
+def test_calls_before_the_window_neither_excuse_nor_accuse():
+    clock, breaker = FakeClock(), Breaker(RATIO)
+    for _ in range(1000):
+        breaker.succeeded(clock())
+    clock.advance(11.0)
+    for _ in range(9):
+        breaker.failed(clock())
+    assert breaker.state is State.CLOSED
+    clock.advance(11.0)
+    breaker.failed(clock())
+    assert breaker.state is State.CLOSED
+    for _ in range(9):
+        breaker.failed(clock())
+    assert breaker.state is State.OPEN
+
+
+def test_the_window_begins_anew_after_a_probe():
+    clock, breaker = FakeClock(), Breaker(RATIO)
+    alternate(breaker, clock, 11)
+    assert breaker.state is State.OPEN
+    clock.advance(1.0)
+    breaker.acquire(clock())
+    breaker.succeeded(clock())
+    breaker.release()
+    breaker.failed(clock())
+    assert breaker.state is State.CLOSED
+
+
+def test_failures_in_a_row_count_beside_the_ratio():
+    clock = FakeClock()
+    breaker = Breaker(BreakerPolicy(3, failure_ratio=0.9))
+    for _ in range(3):
+        breaker.failed(clock())
+    assert breaker.state is State.OPEN and breaker.why == "3 in a row failed"
+
+
+def test_successes_are_only_asked_for_while_they_tell_something():
+    clock, plain, counting = FakeClock(), Breaker(POLICY), Breaker(RATIO)
+    assert not plain.attentive and counting.attentive
+    for breaker in (plain, counting):
+        breaker.failed(clock())
+        assert breaker.attentive
+        breaker.succeeded(clock())
+    assert not plain.attentive and counting.attentive
+    for _ in range(3):
+        plain.failed(clock())
+    clock.advance(1.0)
+    plain.acquire(clock())
+    assert plain.attentive and plain.state is State.HALF_OPEN
+    plain.succeeded(clock())
+    assert not plain.attentive and plain.state is State.CLOSED
+
+
+def test_another_policy_holds_from_the_next_failure_on():
+    clock, breaker = FakeClock(), Breaker(POLICY)
+    breaker.failed(clock())
+    breaker.follow(RATIO)
+    assert breaker.attentive
+    for _ in range(9):
+        breaker.failed(clock())
+    assert breaker.state is State.CLOSED
+    breaker.failed(clock())
+    assert breaker.state is State.OPEN
+    breaker.follow(POLICY)
+    assert breaker.state is State.OPEN and breaker.attentive
+
+
+def test_what_says_nothing_about_an_endpoint_is_not_a_call_of_the_ratio():
+    clock, breaker = FakeClock(), Breaker(RATIO)
+    for verdict in (Verdict.CANCELLED, Verdict.UNTOLD, Verdict.ABSENT, Verdict.REFUSED):
+        for _ in range(10):
+            breaker.learn(verdict, clock())
+    breaker.failed(clock())
+    assert breaker.state is State.CLOSED
+    for _ in range(20):
+        breaker.learn(Verdict.OVERLOAD, clock())
+        breaker.learn(Verdict.CALLER, clock())
+        breaker.learn(Verdict.FAULT, clock())
+    assert breaker.state is State.CLOSED
 
 
 def test_faults_open_it_and_calls_go_elsewhere():

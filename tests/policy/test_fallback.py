@@ -6,18 +6,18 @@ from tests.policy.support import World, fails, ok
 def test_a_value_answers_for_a_failure():
     world = World({"a": fails()})
     outcome = world.run(fallback="best sellers")
-    assert outcome.ok and outcome.fallback and outcome.value == "best sellers"
+    assert outcome.ok and outcome.fallback == "value" and outcome.value == "best sellers"
 
 
 def test_a_function_gets_the_failure():
     world = World({"a": fails()})
-    outcome = world.run(fallback=lambda failure: failure.code.name)
+    outcome = world.run(fallback=lambda call, failure: failure.code.name)
     assert outcome.ok and outcome.value == "UNAVAILABLE"
 
 
 def test_it_is_not_asked_if_all_is_well():
     world = World({"a": ok()})
-    outcome = world.run(fallback=lambda failure: 1 / 0)
+    outcome = world.run(fallback=lambda call, failure: 1 / 0)
     assert outcome.ok and not outcome.fallback and outcome.value == "answer"
 
 
@@ -42,7 +42,7 @@ def test_a_method_that_nobody_has_is_not_papered_over():
 
 def test_a_function_that_fails_leaves_the_failure_and_says_so():
     world = World({"a": fails()})
-    call = world.call(fallback=lambda failure: 1 / 0)
+    call = world.call(fallback=lambda call, failure: 1 / 0)
     outcome = world.run(call)
     assert not outcome.ok and outcome.code is StatusCode.UNAVAILABLE
     assert "ZeroDivisionError" in call.notes[-1]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seawall.call import Change, Endpoint, Instance, Listing
+from seawall.call import Change, Endpoint, Instance
 from seawall.policy.breaker import Breaker, BreakerPolicy
 from seawall.policy.group import Group
 from seawall.policy.subset import Subset, SubsetPolicy, van_der_corput

@@ -274,7 +274,7 @@ async def test_a_fallback_may_be_an_async_iterable(start, echo):
     async def messages():
         yield pb.EchoReply(text="a")
 
-    with seawall.options(fallback=lambda failure: messages()):
+    with seawall.options(fallback=lambda call, failure: messages()):
         assert await texts(echo.Count(THREE)) == ["a"]
 
 

@@ -285,10 +285,10 @@ async def test_fallbacks(start, echo):
     (await start()).hook = failing()
     with seawall.options(fallback=pb.EchoReply(text="value")):
         assert (await echo.Charge(REQUEST)).text == "value"
-    with seawall.options(fallback=lambda failure: pb.EchoReply(text=failure.details)):
+    with seawall.options(fallback=lambda call, failure: pb.EchoReply(text=failure.details)):
         assert (await echo.Charge(REQUEST)).text == "told to fail"
 
-    async def ask(failure):
+    async def ask(call, failure):
         await asyncio.sleep(0)
         return pb.EchoReply(text="async")
 
@@ -417,7 +417,7 @@ async def test_fallbacks_run_in_their_callers_context(start, registry):
     async def shop(channel, name):
         user.set(name)
 
-        def answer(failure):
+        def answer(call, failure):
             answered[name] = user.get()
             return pb.EchoReply()
 
@@ -433,7 +433,7 @@ async def test_fallbacks_run_in_their_callers_context(start, registry):
 async def test_a_fallback_that_raises_cancelled_ends_the_call(start, echo):
     (await start()).hook = failing()
 
-    def broken(failure):
+    def broken(call, failure):
         raise asyncio.CancelledError
 
     with seawall.options(fallback=broken):

@@ -17,8 +17,8 @@ from bench.discovery.roles import Action
 from bench.discovery.roles.canned import CannedSession
 from seawall.balancer.latency import PeakEwma
 from seawall.call import Change, Endpoint, Instance, Listing, Update
+from seawall.config import load_service_config
 from seawall.policy.breaker import Breaker
-from seawall.policy.config import load_service_config
 from seawall.policy.group import Group
 from seawall.registry.etcd.registry import EtcdRegistry
 from seawall.registry.etcd.session import Session

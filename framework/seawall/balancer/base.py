@@ -31,8 +31,13 @@ class Balancer(Protocol):
         """
         ...
 
-    def report(self, endpoint: Endpoint, load: LoadReport, now: float) -> None:  # noqa: B027
-        """An answer of ``endpoint`` has come with ``load``; ``now`` is on the balancer's clock."""
+    def report(self, endpoint: Endpoint, load: LoadReport, now: float) -> None:
+        """An answer of ``endpoint`` has come with ``load``; ``now`` is on the balancer's clock.
+
+        For a unary call it still counts in ``endpoint.outstanding``, as it does in the report's
+        ``in_flight``.
+        """
+        return
 
 
 class BalancerPolicy(Protocol):

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Final
 
 from seawall.policy.classify import Verdict
+from seawall.policy.window import Window
 
 
 class State(Enum):
@@ -20,7 +21,7 @@ class State(Enum):
 
 
 class Signal(Enum):
-    TRIPPED = "too many failures in a row"
+    TRIPPED = "too many failures, in a row or of the last calls"
     PROBED = "a call goes there to find out"
     PROBE_SUCCEEDED = "the probe was answered"
     PROBE_FAILED = "the probe failed"
@@ -44,6 +45,13 @@ class BreakerPolicy:
     """Seconds until the first probe; doubled each time that the probe fails. Short at first (as in
     Linkerd), so that a service whose instances were all ill for a moment is back in a moment."""
     max_open_time: float = 30.0
+    failure_ratio: float | None = None
+    """Opens also if this part of the calls in ``window`` failed, above 0 and up to 1, in a row or
+    not; None = only failures in a row count. Judged at each failure."""
+    minimum_calls: int = 20
+    """Calls in ``window`` below which the ratio says nothing."""
+    window: float = 10.0
+    """Seconds that the ratio looks back on; begun anew when the breaker opens."""
 
 
 class Breaker:
@@ -56,8 +64,11 @@ class Breaker:
         "_policy",
         "_probing",
         "_until",
+        "_window",
+        "attentive",
         "failures",
         "state",
+        "why",
     )
 
     def __init__(
@@ -69,9 +80,14 @@ class Breaker:
         self._until = 0.0
         self._probing = False
         self._early = False
+        self._window = None if policy.failure_ratio is None else Window(policy.window)
         self.state = State.CLOSED
         self.failures = 0
-        """Faults in a row; 0 only while it is closed, and then a success has nothing to tell."""
+        """Faults in a row; 0 only while it is closed."""
+        self.attentive = self._window is not None
+        """Whether a success has anything to tell: else nobody need tell it."""
+        self.why = ""
+        """What opened it when it was last closed, in words; empty if it has never been open."""
 
     def admits(self, now: float) -> bool:
         """Whether a call may go to the endpoint now. Changes nothing."""
@@ -103,11 +119,15 @@ class Breaker:
         """The probe is over, whatever it has shown."""
         self._probing = False
 
-    def succeeded(self) -> None:
-        """The endpoint answered a call."""
+    def succeeded(self, now: float = 0.0) -> None:
+        """The endpoint answered a call; ``now`` matters to a failure ratio alone."""
         if self.state is State.OPEN:
             return  # an older call's answer; a probe will tell
         self.failures = 0
+        if self._window is None:
+            self.attentive = False
+        else:
+            self._window.good(now)
         if self.state is State.HALF_OPEN:
             self._openings = 0
             self._move(Signal.PROBE_SUCCEEDED)
@@ -115,9 +135,10 @@ class Breaker:
     def failed(self, now: float) -> None:
         """The endpoint was at fault."""
         self.failures += 1
+        self.attentive = True
         if self.state is State.HALF_OPEN:
             self._open(now, Signal.PROBE_FAILED)
-        elif self.state is State.CLOSED and self.failures >= self._policy.consecutive_failures:
+        elif self.state is State.CLOSED and self._trips(now):
             self._open(now, Signal.TRIPPED)
 
     def learn(self, verdict: Verdict, now: float) -> None:
@@ -129,7 +150,29 @@ class Breaker:
         if verdict is Verdict.FAULT:
             self.failed(now)
         elif verdict in (Verdict.SUCCESS, Verdict.CALLER, Verdict.OVERLOAD):
-            self.succeeded()
+            self.succeeded(now)
+
+    def _trips(self, now: float) -> bool:
+        """Whether a fault, just counted in ``failures``, is one too many."""
+        policy, window = self._policy, self._window
+        if window is not None and policy.failure_ratio is not None:
+            window.bad(now)
+            good, bad = window.counts(now)
+            total = good + bad
+            if total >= policy.minimum_calls and bad >= policy.failure_ratio * total:
+                self.why = f"{bad} of {total} calls in {policy.window:g} s failed"
+                return True
+        if self.failures >= policy.consecutive_failures:
+            self.why = f"{self.failures} in a row failed"
+            return True
+        return False
+
+    def follow(self, policy: BreakerPolicy) -> None:
+        """Go by another policy from now on. An open time that has begun stays as it is."""
+        if policy != self._policy:
+            self._policy = policy
+            self._window = None if policy.failure_ratio is None else Window(policy.window)
+            self.attentive = self._window is not None or self.failures > 0
 
     def _open(self, now: float, signal: Signal) -> None:
         if not self._early:
@@ -138,6 +181,8 @@ class Breaker:
         doublings = min(max(self._openings - 1, 0), 30)
         length = min(self._policy.open_time * 2**doublings, self._policy.max_open_time)
         self._until = now + length
+        if self._window is not None:
+            self._window.clear()
         self._move(signal)
 
     def _move(self, signal: Signal) -> None:

@@ -2,42 +2,53 @@
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 from seawall.call import Call, Outcome, Success
 from seawall.policy.classify import Verdict, classify
 from seawall.policy.plan import Handler, Plan, Run
 
-OPTION = "fallback"
-_NOT_MENDED = (Verdict.CALLER, Verdict.ABSENT)
+OPTION: Final = "fallback"
+MENDED: Final = frozenset(Verdict) - {Verdict.SUCCESS, Verdict.CALLER, Verdict.ABSENT}
+"""The caller's own mistakes (INVALID_ARGUMENT, NOT_FOUND and their like) are not papered over."""
+
+_NONE: Final = object()
 
 
 def fallback(inner: Handler) -> Handler:
-    """Answer with the option ``fallback`` of the call if what is below failed.
+    """Answer with the option ``fallback`` of the call if what is below failed, or, without that
+    option, with another method as its policy says (``Call.alternative``).
 
-    A value is the answer itself; a function gets the ``Failure`` and returns the answer, or an
-    awaitable of it. The caller's own mistakes (INVALID_ARGUMENT, NOT_FOUND and their like) are
-    not papered over, and its cancellation ends the plan. It stands outermost, so that it sees
-    what retry, breaker and deadline could not mend.
+    A value is the answer itself; a function gets the ``Call`` and the ``Failure`` and returns the
+    answer, or an awaitable of it. It stands outermost, so that it sees what retry, breaker and
+    deadline could not mend. The caller's cancellation ends the plan.
     """
 
     def handler(call: Call) -> Plan:
         options = call.options
-        if options is None or OPTION not in options:
+        source = _NONE if options is None else options.get(OPTION, _NONE)
+        if source is _NONE and call.alternative is None:
             return inner(call)
-        return _with_fallback(call, inner, options[OPTION])
+        return _with_fallback(call, inner, source)
 
     return handler
 
 
-def _with_fallback(call: Call, inner: Handler, source: object) -> Plan:
+def _with_fallback(call: Call, inner: Handler, source: Any) -> Plan:
     outcome: Outcome = yield from inner(call)
-    if outcome.ok or classify(outcome) in _NOT_MENDED:
+    if outcome.ok or classify(outcome) not in MENDED:
         return outcome
-    if not callable(source):
+    if source is _NONE:
+        kind, name = "method", "another method"
+        answer: Outcome = yield Run(call.alternative)
+    elif callable(source):
+        kind, name = "function", "the fallback function"
+        answer = yield Run(source, call, outcome)
+    else:
         call.note("answered by the fallback value")
-        return Success(source, fallback=True)
-    answer: Outcome = yield Run(source, outcome)
+        return Success(source, fallback="value")
     if not answer.ok:
-        call.note(f"the fallback function failed too: {answer.error!r}")
+        call.note(f"{name} failed too: {answer.error!r}")
         return outcome
-    call.note("answered by the fallback function")
-    return Success(answer.value, fallback=True)
+    call.note(f"answered by {name}")
+    return Success(answer.value, fallback=kind)

@@ -63,6 +63,16 @@ class Registry(ABC):
     async def close(self) -> None:
         """Release everything. What is still registered says goodbye."""
 
+    async def configs(self, service: str) -> AsyncGenerator[str | None, None]:
+        """Yield the service config (JSON text) that is kept for ``service``, now and whenever it is
+        replaced; None = there is none (any more). A registry that keeps none need not have this.
+
+        Raises ``RegistryError`` if it is refused; outages are waited out.
+        """
+        none: tuple[str, ...] = ()
+        for text in none:
+            yield text
+
     async def lists(self, service: str) -> AsyncIterator[tuple[Instance, ...]]:
         """Like ``watch``, but yield all instances each time, in the order of their ids."""
         roster, told = Roster(), None

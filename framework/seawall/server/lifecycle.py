@@ -107,7 +107,10 @@ class Server:
         if not isinstance(settings.registry, Registry):
             self._closing.push_async_callback(registry.close)
         self.channel = connect(
-            registry, service_config=settings.service_config, listener=self._listener
+            registry,
+            service_config=settings.service_config,
+            zone=settings.zone,
+            listener=self._listener,
         )
         self._closing.push_async_callback(self.channel.close)
         self._build()

@@ -105,7 +105,7 @@ def end_span(span: Span, outcome: Outcome) -> None:
         _end_failed(span, outcome.code, outcome.details)
         return
     if outcome.fallback:
-        span.set_attribute(names.FALLBACK, True)
+        span.set_attribute(names.FALLBACK, outcome.fallback)
     span.set_attribute(names.STATUS_CODE, _OK)
     span.end()
 

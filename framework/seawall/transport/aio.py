@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
 from grpc import ChannelConnectivity, aio
@@ -29,7 +29,11 @@ AnyBound = TypeVar("AnyBound", bound=Bound)
 class Router(Protocol):
     """Puts the parts of a route together, and takes them apart in the end."""
 
+    changed: Callable[[], None]
+
     def route(self, path: str, *, request_streaming: bool, response_streaming: bool) -> Route: ...
+
+    def follow_config(self, service: str) -> None: ...
 
     @property
     def discoveries(self) -> Iterable[Discovery]: ...
@@ -50,6 +54,9 @@ class Channel(aio.Channel):
         """Unary calls under way."""
         self.streams: weakref.WeakSet[Rpc] = weakref.WeakSet()
         """Streaming calls; weakly, so that one that was dropped half read can be collected."""
+        self.bounds: weakref.WeakSet[Bound] = weakref.WeakSet()
+        """The methods that stubs have asked for."""
+        router.changed = self._reroute
         self.closed = False
         self._closing: asyncio.Task[None] | None = None
         self._limits: Limits | None = None
@@ -114,6 +121,10 @@ class Channel(aio.Channel):
             if state is ChannelConnectivity.SHUTDOWN:
                 raise aio.UsageError("the channel is closed")
             await self.wait_for_state_change(state)
+
+    def _reroute(self) -> None:
+        for bound in self.bounds:
+            bound.reroute()
 
     def limits_on(self, loop: asyncio.AbstractEventLoop) -> Limits:
         if self._limits is None:

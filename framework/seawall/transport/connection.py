@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol
 
 import grpc
@@ -43,6 +43,9 @@ class Connection:
     ``same_host``) and ``credentials`` is None. When that can't be connected, or breaks and isn't
     back at the first try, TCP takes its place, for as long as this connection lives.
     """
+
+    _stack: Any = aio
+    """Whose channels these are: ``grpc.aio``'s or ``grpc``'s own."""
 
     def __init__(
         self,
@@ -99,23 +102,27 @@ class Connection:
 
     def _end(self, grace: float | None) -> None:
         """Close the channel in use, in the background."""
-        ending = asyncio.create_task(self._channel.close(grace))
+        ending = asyncio.create_task(self._closing(grace))
         self._endings.add(ending)
         _unfinished.add(ending)
         ending.add_done_callback(self._endings.discard)
         ending.add_done_callback(_unfinished.discard)
 
-    def _open(self) -> aio.Channel:
+    def _closing(self, grace: float | None) -> Coroutine[Any, Any, None]:
+        closing: Coroutine[Any, Any, None] = self._channel.close(grace)
+        return closing
+
+    def _open(self) -> Any:
         target = _target(self._instance.address)
         options = channel_options(self._instance.metadata)
         if self._credentials is None:
-            return aio.insecure_channel(target, options=options)
-        return aio.secure_channel(target, self._credentials, options=options)
+            return self._stack.insecure_channel(target, options=options)
+        return self._stack.secure_channel(target, self._credentials, options=options)
 
-    def _open_socket(self, path: str) -> aio.Channel:
+    def _open_socket(self, path: str) -> Any:
         options = dict(channel_options(self._instance.metadata))
         options["grpc.min_reconnect_backoff_ms"] = _SOCKET_WAIT_MS
-        return aio.insecure_channel(target_of(path), options=list(options.items()))
+        return self._stack.insecure_channel(target_of(path), options=list(options.items()))
 
     async def _watch(self) -> None:
         while True:
@@ -123,14 +130,19 @@ class Connection:
             state = channel.get_state(try_to_connect=True)
             if state is ChannelConnectivity.SHUTDOWN:
                 return
-            if state is ChannelConnectivity.TRANSIENT_FAILURE and self._socket is not None:
-                self._fall_back(self._socket)
-                continue
-            self._up = state is ChannelConnectivity.READY
-            failed = state is ChannelConnectivity.TRANSIENT_FAILURE
-            problem = "can't connect: refused, unreachable or not answering" if failed else None
-            self._on_state(self._up, problem)
-            await channel.wait_for_state_change(state)
+            if self._heard(state):
+                await channel.wait_for_state_change(state)
+
+    def _heard(self, state: ChannelConnectivity) -> bool:
+        """Take in the state of the channel. False if another one has taken its place."""
+        failed = state is ChannelConnectivity.TRANSIENT_FAILURE
+        if failed and self._socket is not None:
+            self._fall_back(self._socket)
+            return False
+        self._up = state is ChannelConnectivity.READY
+        problem = "can't connect: refused, unreachable or not answering" if failed else None
+        self._on_state(self._up, problem)
+        return True
 
     def _fall_back(self, path: str) -> None:
         """Put a TCP channel in the place of the socket's.

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import grpc
 
 from seawall.call import Endpoint, Instance, Listing, Update
+from seawall.config import ServiceConfig
 from seawall.errors import RegistryError
 from seawall.events import (
     EndpointConnected,
@@ -19,7 +20,8 @@ from seawall.events import (
     Listener,
     MalformedEntry,
 )
-from seawall.policy.group import Group, Turnover
+from seawall.pipeline import Make, Pipeline
+from seawall.policy.group import Turnover
 from seawall.policy.waiting import Waiting
 from seawall.registry.base import Registry
 from seawall.transport.connection import RETIRE_GRACE, Connection
@@ -36,16 +38,15 @@ class Discovery:
 
     def __init__(
         self,
-        service: str,
         registry: Registry,
-        make_endpoint: Callable[[Instance, Group], Endpoint],
+        new_pipeline: Callable[[Make], Pipeline],
         listener: Listener,
         credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
-        self.service = service
-        self.group = Group(service, self._connect)
+        self.pipeline = new_pipeline(self._connect)
+        self.service = self.pipeline.service
+        self.group = self.pipeline.group
         self._registry = registry
-        self._make_endpoint = make_endpoint
         self._listener = listener
         self._credentials = credentials
         self._task: asyncio.Task[None] | None = None
@@ -107,6 +108,10 @@ class Discovery:
         if first:
             self.waiting.wake()
 
+    def reconfigure(self, config: ServiceConfig) -> None:
+        """Put another config in force, for the calls that are started from now on."""
+        self._took(self.pipeline.reconfigure(config))
+
     def _took(self, turnover: Turnover) -> None:
         """Connect to who has come into use, and leave who has gone out of it."""
         for endpoint in turnover.added:
@@ -130,19 +135,24 @@ class Discovery:
         task.add_done_callback(self._retiring.discard)
 
     def _connect(self, instance: Instance) -> Endpoint | None:
-        endpoint = self._make_endpoint(instance, self.group)
+        endpoint = self.pipeline.endpoint(instance)
 
         def on_state(ready: bool, problem: str | None) -> None:
             self._on_state(endpoint, ready, problem)
 
         try:
-            endpoint.transport = Connection(instance, on_state, self._credentials)
+            endpoint.transport = self._dial(instance, on_state)
         except Exception as error:  # an address that gRPC takes offence at, or facts that do
             problem = f"{instance.address!r} can't be dialled: {error!r}"
             key = f"{self.service}/{instance.id}"
             self._listener(MalformedEntry(self._registry.url, key, problem))
             return None
         return endpoint
+
+    def _dial(
+        self, instance: Instance, on_state: Callable[[bool, str | None], None]
+    ) -> Connection:
+        return Connection(instance, on_state, self._credentials)
 
     def _on_state(self, endpoint: Endpoint, ready: bool, problem: str | None) -> None:
         newly_settled = problem is not None and not endpoint.settled

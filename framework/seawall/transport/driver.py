@@ -1,64 +1,61 @@
-"""The aio driver: it performs a plan's effects on the event loop, without a task of its own.
+"""What drivers share: they perform a plan's effects, and keep account of its attempts.
 
-gRPC reports the end of an attempt by a callback, and the plan is stepped right there: a task for
-each call would cost more than all policies together.
+The plan is stepped right where an attempt's end is heard of: a task or a thread for each call
+would cost more than all policies together. The aio driver does it on the event loop (``loop``),
+the sync driver under a lock (``sync.driver``).
 """
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import time
 from collections.abc import Callable
 from contextvars import copy_context
-from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from grpc import StatusCode
-from grpc.aio import Metadata
 
 from seawall.call import Attempt, Call, Endpoint, Failure, Outcome, Success
 from seawall.policy.plan import Await, LateAnswer, Linger, Plan, Run, Send, Sleep
 from seawall.policy.waiting import Waiting
 from seawall.transport.discovery import Discovery
 from seawall.transport.limits import Alarm
-from seawall.transport.translate import (
-    NO_METADATA,
-    FlatMetadata,
-    failure_of,
-    resolved,
-    whole_grains,
-)
+from seawall.transport.translate import whole_grains
 
 CANCELLED = Failure(StatusCode.CANCELLED, "Locally cancelled by application!")
 LOST = Failure(StatusCode.CANCELLED, "another attempt was answered first", limit=True)
 OUTRUN = Failure(StatusCode.DEADLINE_EXCEEDED, "no answer before the call was over", limit=True)
 
 Hooks = list[Callable[[Outcome], None]]
+Items = tuple[tuple[str, str | bytes], ...]
+"""Metadata."""
+
+
+class Cancellable(Protocol):
+    def cancel(self) -> Any: ...
 
 
 class Driver:
     """One call under way: its plan and the attempt in hand.
 
-    Subclasses say how an attempt is begun (``_begin``) and what its result is.
+    Below this stand a way to wait (the methods that raise NotImplementedError), and how an
+    attempt of each arity is begun. All methods are called by one thread at a time.
     """
 
     # Defaults stand on the class: each saves an assignment at every call.
     _inner: Any = None
     """The attempt in hand; once the call has succeeded, the one that did."""
     _sent_at = 0.0
-    _timer: asyncio.TimerHandle | None = None
+    _timer: Cancellable | None = None
     _alarm: Alarm | None = None
     _parked: Waiting | None = None
     """Where the plan waits for a change."""
-    _running: asyncio.Task[Any] | None = None
+    _running: Cancellable | None = None
     """The user's fallback function at work."""
     _late: dict[Any, tuple[Endpoint | None, Hooks]] | None = None
     """Attempts left running beside the one in hand: where, and who wants to know their end."""
     _lingering = False
     _outcome: Outcome | None = None
-    _waiter: asyncio.Future[None] | None = None
-    _begun: asyncio.Future[None] | None = None
+    _begun: Any = None
     """Set by whoever waits for an attempt to be in hand."""
     _callbacks: list[Callable[[Any], None]] | None = None
 
@@ -69,7 +66,7 @@ class Driver:
         plan: Plan,
         discovery: Discovery,
         arguments: dict[str, Any],
-        metadata: tuple[tuple[str, str | bytes], ...],
+        metadata: Items,
     ) -> None:
         self._bound = bound
         self._call = call
@@ -77,7 +74,6 @@ class Driver:
         self._discovery = discovery
         self._arguments = arguments
         self._metadata = metadata
-        self._loop = bound.loop
         # Timers and changes are shared by many calls: each goes on in its own caller's context.
         self._context = copy_context()
 
@@ -99,13 +95,13 @@ class Driver:
         if type(effect) is Send:
             self._send(effect)
         elif type(effect) is Sleep:
-            self._timer = self._loop.call_later(effect.seconds, self._step, None)
+            self._timer = self._later(effect.seconds, self._slept)
         elif type(effect) is Await:
             self._await(effect)
         elif type(effect) is Linger:
             self._linger()
         elif type(effect) is Run:
-            self._running = self._loop.create_task(self._run(effect))
+            self._running = self._start(effect)
 
     def _send(self, effect: Send) -> None:
         call, bound = self._call, self._bound
@@ -119,28 +115,28 @@ class Driver:
         connection = effect.endpoint.transport
         try:
             make = connection.callables.get(bound) or connection.bind(bound)
-            self._inner = self._begin(
-                make, timeout, FlatMetadata(metadata) if metadata else NO_METADATA
-            )
+            self._inner = self._begin(make, timeout, metadata)
         except Exception as error:  # its connection was closed meanwhile, or gRPC takes offence
-            details = f"the attempt could not be started: {error!r}"
-            self._ended(Failure(StatusCode.UNAVAILABLE, details, sent=False, error=error))
+            self._not_started(error)
             return
-        if self._begun is not None and not self._begun.done():
-            self._begun.set_result(None)
+        if self._begun is not None:
+            self._tell_begun()
         if call.limit is not None:
-            self._alarm = bound.limits.set(self._limit_passed, now + call.limit)
+            self._set_alarm(now + call.limit)
 
-    def _begin(self, make: Callable[..., Any], timeout: float | None, metadata: Metadata) -> Any:
-        """Start an attempt; ``_attempt_done`` is told when it has ended, or been answered."""
-        raise NotImplementedError
+    def _not_started(self, error: BaseException) -> None:
+        details = f"the attempt could not be started: {error!r}"
+        self._ended(Failure(StatusCode.UNAVAILABLE, details, sent=False, error=error))
+
+    def _slept(self) -> None:
+        self._step(None)
 
     def _attempt_done(self, inner: Any) -> None:
         if inner is not self._inner or self._outcome is not None:
             if self._late and inner in self._late:
                 self._late_done(inner)
             return
-        code = resolved(inner.code())
+        code = self._code_of(inner)
         if code is StatusCode.OK:
             self._clear_alarm()
             self._step(Success(inner))
@@ -150,7 +146,7 @@ class Driver:
     def _failure(self, inner: Any, code: StatusCode) -> Failure:
         endpoint = self._call.endpoint
         connected = endpoint is not None and endpoint.transport.connected
-        return failure_of(inner, code, connected=connected)
+        return self._failure_of(inner, code, connected)
 
     def _ended(self, failure: Failure) -> None:
         """The attempt in hand has failed: keep the record, go on with the plan."""
@@ -163,6 +159,7 @@ class Driver:
                 failure.code,
                 failure.details,
                 time.monotonic() - self._sent_at,
+                call.considered,
             )
         )
         self._inner = None
@@ -174,10 +171,6 @@ class Driver:
             self._alarm = None
 
     # --- attempts that take longer than their share ----------------------------------------
-
-    def _limit_passed(self) -> None:
-        self._alarm = None
-        self._context.run(self._give_up)
 
     def _give_up(self) -> None:
         """Another attempt may begin; this one ends, or goes on beside it."""
@@ -201,9 +194,9 @@ class Driver:
         """An attempt that was left running has ended."""
         assert self._late is not None
         endpoint, hooks = self._late.pop(inner)
-        code = resolved(inner.code())
+        code = self._code_of(inner)
         ok = code is StatusCode.OK
-        outcome = Success(inner) if ok else failure_of(inner, code, connected=True)
+        outcome = Success(inner) if ok else self._failure_of(inner, code, True)
         for hook in hooks:
             hook(outcome)
         call = self._call
@@ -230,24 +223,14 @@ class Driver:
             for hook in hooks:
                 hook(end)
 
-    # --- waiting for endpoints, and for the user's own code -------------------------------
-
-    def _await(self, effect: Await) -> None:
-        self._timer = self._loop.call_later(effect.seconds, self._changed)
-        if effect.on is None:
-            self._parked = self._discovery.waiting
-            self._parked.wait(self, self._changed)
-        else:
-            # Who wakes us is another call's plan: it has to come to its own next step first.
-            self._parked = effect.on
-            self._parked.wait(self, partial(self._loop.call_soon, self._changed))
+    # --- waiting for a change ---------------------------------------------------------------
 
     def _changed(self) -> None:
         if self._parked is None:
             return  # time was up in the moment of the change, or the call has ended
         self._unpark()
         if self._outcome is None:
-            self._context.run(self._step, None)
+            self._slept()
 
     def _unpark(self) -> None:
         parked, self._parked = self._parked, None
@@ -255,20 +238,6 @@ class Driver:
             parked.unwait(self)
         if self._timer is not None:
             self._timer.cancel()
-
-    async def _run(self, effect: Run) -> None:
-        answer: Outcome
-        try:
-            value = effect.function(*effect.arguments)
-            answer = Success(await value if inspect.isawaitable(value) else value)
-        except asyncio.CancelledError as error:
-            if self._running is None:
-                raise  # the call was cancelled, and so we were
-            answer = Failure(StatusCode.CANCELLED, repr(error), error=error)
-        except Exception as error:
-            answer = Failure(StatusCode.UNKNOWN, repr(error), error=error)
-        self._running = None
-        self._step(answer)
 
     # --- the end ----------------------------------------------------------------------------
 
@@ -280,13 +249,8 @@ class Driver:
         if self._late:
             lost = LOST if outcome.ok and self._call.eager else OUTRUN
             self._drop_late(CANCELLED if outcome is CANCELLED else lost)
-        for waiter in (self._waiter, self._begun):
-            if waiter is not None and not waiter.done():
-                waiter.set_result(None)
         self._bound.active.discard(self)
-        if self._callbacks:
-            for callback in self._callbacks:
-                self._loop.call_soon(callback, self)
+        self._tell_end()
 
     # What to do when the plan has ended; a stream goes on then.
     _settle = _finish
@@ -295,8 +259,6 @@ class Driver:
         """Cancel the call, here and at the server. False if it had ended."""
         if self._outcome is not None:
             return False
-        if self._waiter is not None:
-            self._waiter.cancel()
         self._abort(CANCELLED)
         return True
 
@@ -317,3 +279,40 @@ class Driver:
             running.cancel()
         if inner is not None:
             inner.cancel()
+
+    # --- what each kind of driver does in its own way ---------------------------------------
+
+    def _begin(self, make: Callable[..., Any], timeout: float | None, metadata: Items) -> Any:
+        """Start an attempt; ``_attempt_done`` is told when it has ended, or been answered."""
+        raise NotImplementedError
+
+    def _code_of(self, inner: Any) -> StatusCode:
+        """The status of an attempt that has ended."""
+        raise NotImplementedError
+
+    def _failure_of(self, inner: Any, code: StatusCode, connected: bool) -> Failure:
+        """The failure that such an attempt stands for; ``connected``: whether its connection is."""
+        raise NotImplementedError
+
+    def _later(self, seconds: float, do: Callable[[], None]) -> Cancellable:
+        raise NotImplementedError
+
+    def _set_alarm(self, due: float) -> None:
+        """Have ``_give_up`` called at ``due``."""
+        raise NotImplementedError
+
+    def _await(self, effect: Await) -> None:
+        """Have ``_changed`` called when there is a change, or the time is up."""
+        raise NotImplementedError
+
+    def _start(self, effect: Run) -> Cancellable:
+        """Begin to run the user's function; the plan is told what came of it."""
+        raise NotImplementedError
+
+    def _tell_begun(self) -> None:
+        """Wake who waits for an attempt to be in hand."""
+        raise NotImplementedError
+
+    def _tell_end(self) -> None:
+        """Wake who waits for the end, and call back."""
+        raise NotImplementedError

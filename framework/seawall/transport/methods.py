@@ -6,14 +6,15 @@ import asyncio
 import time
 from collections.abc import AsyncIterable, Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
 from grpc import aio
 
 from seawall.call import Call, Method
+from seawall.config import MethodPolicy
 from seawall.context import current_options, inbound
-from seawall.policy.config import MethodPolicy
 from seawall.policy.deadline import deadline_of
 from seawall.policy.plan import Handler
 from seawall.transport.discovery import Discovery
@@ -64,12 +65,21 @@ class Bound:
         self.limits = channel.limits_on(self.loop)
         streaming = self.request_streaming or self.response_streaming
         self.active = channel.streams if streaming else channel.active
-        self._route = channel.router.route(
+        self.reroute()
+        self._route.discovery.start()
+        channel.router.follow_config(self._route.method.service)
+        channel.bounds.add(self)
+
+    def reroute(self) -> None:
+        """Have calls handled as the config in force says."""
+        channel, path = self._channel, self._path
+        self._route = route = channel.router.route(
             path,
             request_streaming=self.request_streaming,
             response_streaming=self.response_streaming,
         )
-        self._route.discovery.start()
+        fallback = route.policy.fallback
+        self._alternative = None if fallback in (None, path) else fallback
 
     def bind(self, channel: aio.Channel) -> Callable[..., Any]:
         """This method on one instance's own channel; requests come serialized."""
@@ -80,6 +90,17 @@ class Bound:
             _registered_method=self._registered,
         )
         return bound
+
+    def _call_alternative(
+        self, request: bytes, until: float | None, metadata: MetadataLike | None
+    ) -> Any:
+        """Call the method that answers if this one fails, with the time that the caller gave."""
+        assert self._alternative is not None
+        other = self._channel._method(
+            type(self), self._alternative, None, self._deserializer, self._registered
+        )
+        timeout = None if until is None else until - time.monotonic()
+        return other(request, timeout=timeout, metadata=metadata)  # type: ignore[operator]
 
     def _facts(
         self,
@@ -104,12 +125,16 @@ class Bound:
         call.options = current_options.get()
         if served is not None and served.alone:
             call.alone = True
+        if self._alternative is not None and request is not None:
+            until = None if timeout is None else now + timeout
+            call.alternative = partial(self._call_alternative, request, until, metadata)
         ready = policy.wait_for_ready if wait_for_ready is None else wait_for_ready
         if ready:
             call.wait_for_ready = True
         arguments = _NO_ARGUMENTS
         if credentials is not None or compression is not None:
             arguments = {"credentials": credentials, "compression": compression}
+            call.credentials = credentials is not None
         items: tuple[tuple[str, str | bytes], ...] = ()
         if metadata:
             call.headers = items = checked_metadata(metadata)

@@ -11,11 +11,13 @@ from grpc import StatusCode
 from grpc.aio import AioRpcError, Metadata
 
 from seawall.call import Failure, Outcome
-from seawall.transport.driver import CANCELLED, Driver
-from seawall.transport.translate import CallError, error_of, story_of
+from seawall.transport.driver import CANCELLED
+from seawall.transport.loop import LoopDriver
+from seawall.transport.story import explained
+from seawall.transport.translate import CallError, error_of
 
 
-class Rpc(Driver):
+class Rpc(LoopDriver):
     """A driver that can be asked. Unary and streaming calls say what awaiting and reading do."""
 
     def cancelled(self) -> bool:
@@ -83,16 +85,7 @@ class Rpc(Driver):
 
     def explain(self) -> str:
         """The story of the call so far: each failed attempt, and what the policies said."""
-        call, outcome = self._call, self._outcome
-        if outcome is not None and not outcome.ok:
-            return self._error(outcome).explain()
-        end = []
-        if call.endpoint is not None:
-            how = "sent to" if outcome is None else "answered by"
-            end = [f"{how} {call.endpoint.address}"]
-        state = "is under way" if outcome is None else "succeeded"
-        title = f"{call.method.path} {state}"
-        return story_of(title, call.attempts or (), [*end, *(call.notes or ())])
+        return explained(self._call, self._outcome, self._error)
 
     async def _attempt_in_hand(self) -> Any:
         """Wait until there is one; None if the call ends first."""
@@ -117,7 +110,9 @@ class Rpc(Driver):
 
     async def _metadata_of(self, which: str, outcome: Outcome) -> Metadata:
         if outcome.ok:
-            return Metadata() if outcome.fallback else await getattr(self._inner, which)()
+            if outcome.fallback:
+                return Metadata(*(outcome.trailing if which == "trailing_metadata" else ()))
+            return await getattr(self._inner, which)()  # type: ignore[no-any-return]
         return getattr(self._error(outcome), which)() or Metadata()
 
     def _error(self, failure: Failure) -> CallError:

@@ -14,13 +14,13 @@ from functools import partial
 from typing import Any, Final
 
 from grpc import StatusCode, aio
-from grpc.aio import EOF, Metadata
+from grpc.aio import EOF
 
 from seawall.call import Call, Failure, Outcome, Success
-from seawall.transport.driver import CANCELLED
+from seawall.transport.driver import CANCELLED, Items
 from seawall.transport.requests import Requesting
 from seawall.transport.rpc import Rpc
-from seawall.transport.translate import failure_of, resolved
+from seawall.transport.translate import NO_METADATA, FlatMetadata, failure_of, resolved
 
 _READ: Final = object()
 """In the place of the first message, once it has been read."""
@@ -161,8 +161,9 @@ class UnaryStreamCall(ResponseStream, aio.UnaryStreamCall[Any, Any]):
         super().__init__(*facts)
         self._request = request
 
-    def _begin(self, make: Callable[..., Any], timeout: float | None, metadata: Metadata) -> Any:
-        inner = make(self._request, timeout=timeout, metadata=metadata, **self._arguments)
+    def _begin(self, make: Callable[..., Any], timeout: float | None, metadata: Items) -> Any:
+        flat = FlatMetadata(metadata) if metadata else NO_METADATA
+        inner = make(self._request, timeout=timeout, metadata=flat, **self._arguments)
         self._open(inner)
         return inner
 
@@ -170,8 +171,9 @@ class UnaryStreamCall(ResponseStream, aio.UnaryStreamCall[Any, Any]):
 class StreamStreamCall(Requesting, ResponseStream, aio.StreamStreamCall[Any, Any]):
     """A call under way; the interface of ``grpc.aio.StreamStreamCall``."""
 
-    def _begin(self, make: Callable[..., Any], timeout: float | None, metadata: Metadata) -> Any:
-        inner = make(timeout=timeout, metadata=metadata, **self._arguments)
+    def _begin(self, make: Callable[..., Any], timeout: float | None, metadata: Items) -> Any:
+        flat = FlatMetadata(metadata) if metadata else NO_METADATA
+        inner = make(timeout=timeout, metadata=flat, **self._arguments)
         self._requests.send_to(inner)
         self._open(inner)
         return inner

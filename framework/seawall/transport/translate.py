@@ -123,10 +123,19 @@ def failure_of(inner: grpc.aio.Call, code: StatusCode, *, connected: bool) -> Fa
 
     ``connected``: whether the connection that it went over is up.
     """
-    details = resolved(inner.details()) or ""
-    trailing = resolved(inner.trailing_metadata())
-    debug = resolved(inner.debug_error_string()) or ""  # type: ignore[attr-defined]
-    error = AioRpcError(code, resolved(inner.initial_metadata()), trailing, details, debug)
+    error = AioRpcError(
+        code,
+        resolved(inner.initial_metadata()),
+        resolved(inner.trailing_metadata()),
+        resolved(inner.details()) or "",
+        resolved(inner.debug_error_string()) or "",  # type: ignore[attr-defined]
+    )
+    return failure_with(error, connected=connected)
+
+
+def failure_with(error: AioRpcError, *, connected: bool) -> Failure:
+    """The failure that an attempt's error stands for."""
+    code, details, trailing = error.code(), error.details() or "", error.trailing_metadata()
     pushback, stop = pushback_of(trailing)
     # A server may hand on these words of a failure of its own; but then it is connected.
     unsent = not connected and details.startswith(_NEVER_CONNECTED)
@@ -141,7 +150,7 @@ def failure_of(inner: grpc.aio.Call, code: StatusCode, *, connected: bool) -> Fa
     )
 
 
-def pushback_of(trailing: Metadata | None) -> tuple[float | None, bool]:
+def pushback_of(trailing: Iterable[tuple[str, Any]] | None) -> tuple[float | None, bool]:
     """``grpc-retry-pushback-ms`` as (seconds, do not retry); gRFC A6."""
     for key, value in trailing or ():
         if key == PUSHBACK:
@@ -207,10 +216,25 @@ class DeadlinePassedError(CallError, errors.DeadlinePassed):
     pass
 
 
+class ThrottledError(CallError, errors.Throttled):
+    pass
+
+
+class BulkheadFullError(CallError, errors.BulkheadFull):
+    pass
+
+
+class RateLimitedError(CallError, errors.RateLimited):
+    pass
+
+
 _REFUSALS: Final[dict[type[errors.Refused], type[CallError]]] = {
     errors.NoEndpoints: NoEndpointsError,
     errors.CircuitOpen: CircuitOpenError,
     errors.DeadlinePassed: DeadlinePassedError,
+    errors.Throttled: ThrottledError,
+    errors.BulkheadFull: BulkheadFullError,
+    errors.RateLimited: RateLimitedError,
 }
 
 

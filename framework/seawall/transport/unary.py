@@ -7,13 +7,12 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from grpc import aio
-from grpc.aio import Metadata
 
 from seawall.call import Success
-from seawall.transport.driver import CANCELLED
+from seawall.transport.driver import CANCELLED, Items
 from seawall.transport.requests import Requesting
 from seawall.transport.rpc import Rpc
-from seawall.transport.translate import is_broken_write, true_code
+from seawall.transport.translate import NO_METADATA, FlatMetadata, is_broken_write, true_code
 
 
 class UnaryResponse(Rpc):
@@ -45,8 +44,9 @@ class UnaryUnaryCall(UnaryResponse, aio.UnaryUnaryCall[Any, Any]):
         super().__init__(*facts)
         self._request = request
 
-    def _begin(self, make: Callable[..., Any], timeout: float | None, metadata: Metadata) -> Any:
-        inner = make(self._request, timeout=timeout, metadata=metadata, **self._arguments)
+    def _begin(self, make: Callable[..., Any], timeout: float | None, metadata: Items) -> Any:
+        flat = FlatMetadata(metadata) if metadata else NO_METADATA
+        inner = make(self._request, timeout=timeout, metadata=flat, **self._arguments)
         inner.add_done_callback(self._attempt_done)
         return inner
 
@@ -54,8 +54,9 @@ class UnaryUnaryCall(UnaryResponse, aio.UnaryUnaryCall[Any, Any]):
 class StreamUnaryCall(Requesting, UnaryResponse, aio.StreamUnaryCall[Any, Any]):
     """A call under way; the interface of ``grpc.aio.StreamUnaryCall``."""
 
-    def _begin(self, make: Callable[..., Any], timeout: float | None, metadata: Metadata) -> Any:
-        inner = make(timeout=timeout, metadata=metadata, **self._arguments)
+    def _begin(self, make: Callable[..., Any], timeout: float | None, metadata: Items) -> Any:
+        flat = FlatMetadata(metadata) if metadata else NO_METADATA
+        inner = make(timeout=timeout, metadata=flat, **self._arguments)
         self._requests.send_to(inner)
         inner.add_done_callback(self._stream_done)
         return inner

@@ -12,8 +12,10 @@ from seawall.call import Instance, Update
 from seawall.errors import RegistryError, RegistryUnavailable
 from seawall.events import Listener, ignore
 from seawall.registry.base import Registration, Registry
+from seawall.registry.etcd import wire_pb2 as wire
 from seawall.registry.etcd.client import Client
 from seawall.registry.etcd.feed import Feed, Feeds
+from seawall.registry.etcd.follow import Found, Happened, Span, follow
 from seawall.registry.etcd.formats import check_writable
 from seawall.registry.etcd.naming import encode
 from seawall.registry.etcd.outage import Outage
@@ -72,6 +74,18 @@ class EtcdRegistry(Registry):
         async with aclosing(self._feeds.updates(service)) as updates:
             async for update in updates:
                 yield update
+
+    async def configs(self, service: str) -> AsyncGenerator[str | None, None]:
+        """The value of ``<namespace>/.config/<service>``: no service has such a name, so nobody
+        takes it for an instance."""
+        span = Span(f"{self._url.namespace}/.config/{service}".encode())
+        async with aclosing(follow(self._client, (span,), self._url.user)) as changes:
+            async for change in changes:
+                if isinstance(change, Found):
+                    yield change.kvs[0].value.decode(errors="replace") if change.kvs else None
+                for event in change.events if isinstance(change, Happened) else ():
+                    put = event.type == wire.Event.PUT
+                    yield event.kv.value.decode(errors="replace") if put else None
 
     async def close(self) -> None:
         """Say goodbye for all registrations and let go of etcd; 1.5 s at most.

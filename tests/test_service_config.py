@@ -6,8 +6,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seawall.call import Method
+from seawall.config import load_service_config, parse_service_config
 from seawall.errors import ConfigError
-from seawall.policy.config import load_service_config, parse_service_config
+from seawall.policy.bulkhead import BulkheadPolicy
+from seawall.policy.hedge import HedgePolicy
+from seawall.policy.outlier import (
+    FailurePercentageEjection,
+    OutlierPolicy,
+    SuccessRateEjection,
+)
+from seawall.policy.rate import RatePolicy
+from seawall.policy.stale import StalePolicy
+from seawall.policy.subset import SubsetPolicy
+from seawall.policy.throttle import AdaptiveThrottle
+from seawall.policy.warmup import SlowStartPolicy
 
 RETRY = {
     "maxAttempts": 4,
@@ -29,7 +41,7 @@ def with_method(**fields) -> dict:
 def test_nothing_is_the_defaults():
     config = load_service_config(None)
     policy = config.for_method(method("a.B", "C"))
-    assert config.balancer == "least_loaded"
+    assert config.balancer.name == "least_loaded"
     assert policy.timeout is None and policy.retry.max_attempts == 3
 
 
@@ -96,11 +108,74 @@ def test_own_fields():
     assert off.for_method(method("a.B", "C")).retry.max_attempts == 1
 
 
+def test_every_field_of_a_methods_own():
+    config = parse_service_config(
+        with_method(
+            seawall={
+                "hedging": {"percentile": 99, "maxAttempts": 3},
+                "bulkhead": {"maxConcurrent": 10, "maxQueue": 5, "maxWait": "0.1s"},
+                "rateLimit": {"perSecond": 100, "burst": 20, "maxWait": "0.2s"},
+                "staleIfError": {"maxAge": "60s", "maxEntries": 10, "vary": ["x-user"]},
+                "fallback": {"method": "/a.Archive/C"},
+            }
+        )
+    )
+    policy = config.for_method(method("a.B", "C"))
+    assert policy.hedge == HedgePolicy(3, None, 0.99)
+    assert policy.bulkhead == BulkheadPolicy(10, 5, 0.1)
+    assert policy.rate == RatePolicy(100, 20, 0.2)
+    assert policy.stale == StalePolicy(60.0, 10, ("x-user",))
+    assert policy.fallback == "/a.Archive/C"
+
+
+def test_grpcs_hedging_policy_is_taken_as_it_is():
+    config = parse_service_config(
+        with_method(
+            hedgingPolicy={
+                "maxAttempts": 9, "hedgingDelay": "0s", "nonFatalStatusCodes": ["UNAVAILABLE"],
+            }
+        )
+    )  # fmt: skip
+    hedge = config.for_method(method("a.B", "C")).hedge
+    assert hedge == HedgePolicy(5, 0.0, non_fatal=frozenset({StatusCode.UNAVAILABLE}))
+
+
+def test_every_field_of_a_services_own():
+    config = parse_service_config(
+        {
+            "seawall": {
+                "hedgingBudget": {"ratio": 0.02, "minHedgesPerSecond": 5},
+                "breaker": {"failureRatio": 0.5, "minimumCalls": 30, "window": "5s"},
+                "outlierDetection": {
+                    "interval": "5s",
+                    "maxEjectionPercent": 20,
+                    "successRateEjection": {"stdevFactor": 1000},
+                    "failurePercentageEjection": {"threshold": 50, "minimumHosts": 3},
+                },
+                "adaptiveThrottling": {"ratio": 1.5, "window": "10s"},
+                "slowStart": {"window": "30s", "aggression": 2, "minWeightPercent": 5},
+                "subset": {"size": 30, "client": 4},
+            }
+        }
+    )
+    assert config.hedging_budget.ratio == 0.02 and config.hedging_budget.floor == 5
+    assert config.breaker.failure_ratio == 0.5 and config.breaker.minimum_calls == 30
+    assert config.outliers == OutlierPolicy(
+        interval=5.0,
+        max_ejection_percent=20,
+        success_rate=SuccessRateEjection(1000),
+        failure_percentage=FailurePercentageEjection(50, minimum_hosts=3),
+    )
+    assert config.adaptive == AdaptiveThrottle(1.5, 10.0)
+    assert config.slow_start == SlowStartPolicy(30.0, 2.0, 0.05)
+    assert config.subset == SubsetPolicy(30, 4)
+
+
 def test_the_first_known_balancer_wins():
     config = parse_service_config(
         {"loadBalancingConfig": [{"xds_thing": {}}, {"round_robin": {}}, {"least_loaded": {}}]}
     )
-    assert config.balancer == "round_robin"
+    assert config.balancer.name == "round_robin"
 
 
 BAD = {
@@ -110,7 +185,37 @@ BAD = {
     "methodConfig[0].waitForReady": with_method(waitForReady="yes"),
     "methodConfig[0].name[0].service": {"methodConfig": [{"name": [{"service": 3}]}]},
     "methodConfig[0].name[0].method": {"methodConfig": [{"name": [{"method": "C"}]}]},
-    "methodConfig[0].hedgingPolicy": with_method(hedgingPolicy={}),
+    "methodConfig[0].hedgingPolicy.maxAttempts": with_method(hedgingPolicy={}),
+    "methodConfig[0].hedgingPolicy": with_method(
+        retryPolicy=RETRY, hedgingPolicy={"maxAttempts": 2}
+    ),
+    "methodConfig[0].seawall.hedging": with_method(
+        hedgingPolicy={"maxAttempts": 2}, seawall={"hedging": {}}
+    ),
+    "methodConfig[0].seawall.hedging.percentile": with_method(
+        seawall={"hedging": {"percentile": 0.95}}
+    ),
+    "methodConfig[0].seawall.bulkhead.maxConcurrent": with_method(seawall={"bulkhead": {}}),
+    "methodConfig[0].seawall.rateLimit.perSecond": with_method(
+        seawall={"rateLimit": {"perSecond": 0}}
+    ),
+    "methodConfig[0].seawall.staleIfError.maxAge": with_method(seawall={"staleIfError": {}}),
+    "methodConfig[0].seawall.staleIfError.vary": with_method(
+        seawall={"staleIfError": {"maxAge": "1s", "vary": [3]}}
+    ),
+    "methodConfig[0].seawall.fallback.method": with_method(
+        seawall={"fallback": {"method": "GetStock"}}
+    ),
+    "seawall.breaker.failureRatio": {"seawall": {"breaker": {"failureRatio": 1.5}}},
+    "seawall.outlierDetection.maxEjectionPercent": {
+        "seawall": {"outlierDetection": {"maxEjectionPercent": 101}}
+    },
+    "seawall.outlierDetection.successRateEjection.requestVolume": {
+        "seawall": {"outlierDetection": {"successRateEjection": {"requestVolume": -1}}}
+    },
+    "seawall.adaptiveThrottling.ratio": {"seawall": {"adaptiveThrottling": {"ratio": 0.5}}},
+    "seawall.slowStart.window": {"seawall": {"slowStart": {}}},
+    "seawall.subset.size": {"seawall": {"subset": {"size": 0}}},
     "methodConfig[0].retryPolcy": with_method(retryPolcy=RETRY),
     "methodConfig[0].retryPolicy.maxAttempts": with_method(retryPolicy={**RETRY, "maxAttempts": 1}),
     "methodConfig[0].retryPolicy.initialBackoff": with_method(
@@ -196,3 +301,15 @@ def test_any_document_is_read_or_refused(document):
         parse_service_config(document)
     except ConfigError as error:
         assert str(error)
+
+
+def test_methods_that_answer_for_each_other_in_a_circle_are_refused():
+    entries = [
+        {
+            "name": [{"service": "a.B", "method": name}],
+            "seawall": {"fallback": {"method": f"/a.B/{other}"}},
+        }
+        for name, other in ("CD", "DC")
+    ]
+    with pytest.raises(ConfigError, match=r"in a circle: /a\.B/"):
+        parse_service_config({"methodConfig": entries})

@@ -1,0 +1,215 @@
+"""Reading a service config. A bad document is refused whole, with the path of the bad field."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from seawall import balancer
+from seawall.call import Method
+from seawall.config.methods import read_methods
+from seawall.config.policies import HEDGES, BudgetPolicy, ServiceConfig, ThrottlePolicy
+from seawall.errors import ConfigError
+from seawall.fields import Fields
+from seawall.policy.breaker import BreakerPolicy
+from seawall.policy.outlier import (
+    FailurePercentageEjection,
+    OutlierPolicy,
+    SuccessRateEjection,
+)
+from seawall.policy.subset import SubsetPolicy
+from seawall.policy.throttle import AdaptiveThrottle
+from seawall.policy.warmup import SlowStartPolicy
+
+_NOT_YET: Final = ("healthCheckConfig", "connectionScaling")
+"""gRPC's fields that are refused, as ignoring them would be to promise what isn't done."""
+
+
+def load_service_config(source: str | Path | Mapping[str, Any] | None) -> ServiceConfig:
+    """Read a service config from a mapping, a JSON text, or the path of a JSON file.
+
+    None is the default: three attempts for idempotent methods, breakers, a budget for retries.
+    Raises ``ConfigError``.
+    """
+    if source is None:
+        return ServiceConfig()
+    if isinstance(source, Mapping):
+        return parse_service_config(source)
+    origin = "service config"
+    text = str(source)
+    if is_path(source):
+        origin = f"service config file {source}"
+        try:
+            text = Path(source).read_text(encoding="utf-8")
+        except OSError as error:
+            raise ConfigError("", f"{origin} can't be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise ConfigError("", f"{origin} is not UTF-8 text") from None
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError("", f"{origin} is not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise ConfigError("", f"{origin} must be a JSON object, not {type(document).__name__}")
+    return parse_service_config(document)
+
+
+def is_path(source: str | Path) -> bool:
+    """Whether a source that is no mapping names a file, as opposed to being the JSON itself."""
+    return isinstance(source, Path) or not source.lstrip().startswith("{")
+
+
+def parse_service_config(document: Mapping[str, Any]) -> ServiceConfig:
+    """Validate a document. Raises ``ConfigError`` with the path of the first bad field."""
+    top = Fields(document, "")
+    top.only("loadBalancingConfig", "methodConfig", "retryThrottling", "seawall", *_NOT_YET)
+    top.refuse(*_NOT_YET)
+    own = top.child("seawall") or Fields({}, "seawall")
+    own.only(
+        "retryBudget", "hedgingBudget", "breaker", "outlierDetection", "adaptiveThrottling",
+        "slowStart", "subset",
+    )  # fmt: skip
+    config = ServiceConfig(
+        balancer=balancer.parse(top.children("loadBalancingConfig")),
+        throttle=_throttle(top.child("retryThrottling")),
+        budget=_budget(own.child("retryBudget"), BudgetPolicy(), "minRetriesPerSecond"),
+        hedging_budget=_budget(own.child("hedgingBudget"), HEDGES, "minHedgesPerSecond"),
+        breaker=_breaker(own.child("breaker")),
+        outliers=_outliers(own.child("outlierDetection")),
+        adaptive=_adaptive(own.child("adaptiveThrottling")),
+        slow_start=_slow_start(own.child("slowStart")),
+        subset=_subset(own.child("subset")),
+        methods=read_methods(top),
+    )
+    _end_of_fallbacks(config)
+    return config
+
+
+def _end_of_fallbacks(config: ServiceConfig) -> None:
+    """Raises ``ConfigError`` if methods answer for each other in a circle."""
+    for policy in config.methods.values():
+        seen: list[str] = []
+        path = policy.fallback
+        while path is not None:
+            if path in seen:
+                raise ConfigError("methodConfig", f"fallbacks go in a circle: {' -> '.join(seen)}")
+            seen.append(path)
+            following = config.for_method(Method.from_path(path)).fallback
+            path = None if following == path else following
+
+
+def _throttle(fields: Fields | None) -> ThrottlePolicy | None:
+    if fields is None:
+        return None
+    fields.only("maxTokens", "tokenRatio")
+    return ThrottlePolicy(
+        max_tokens=fields.number("maxTokens", above=0, most=1000, required=True),
+        token_ratio=fields.number("tokenRatio", above=0, required=True),
+    )
+
+
+def _budget(fields: Fields | None, default: BudgetPolicy, floor: str) -> BudgetPolicy:
+    if fields is None:
+        return default
+    fields.only("ratio", floor)
+    return BudgetPolicy(
+        ratio=fields.number("ratio", default.ratio, least=0, most=1),
+        floor=fields.number(floor, default.floor, least=0),
+    )
+
+
+def _breaker(fields: Fields | None) -> BreakerPolicy:
+    default = BreakerPolicy()
+    if fields is None:
+        return default
+    fields.only(
+        "consecutiveFailures", "openTime", "maxOpenTime", "failureRatio", "minimumCalls", "window"
+    )
+    ratio = fields.number("failureRatio", 0.0, above=0, most=1) if "failureRatio" in fields else 0.0
+    return BreakerPolicy(
+        consecutive_failures=fields.integer(
+            "consecutiveFailures", default.consecutive_failures, least=1
+        ),
+        open_time=fields.duration("openTime", default.open_time),
+        max_open_time=fields.duration("maxOpenTime", default.max_open_time),
+        failure_ratio=ratio or None,
+        minimum_calls=fields.integer("minimumCalls", default.minimum_calls, least=1),
+        window=fields.duration("window", default.window),
+    )
+
+
+def _outliers(fields: Fields | None) -> OutlierPolicy | None:
+    if fields is None:
+        return None
+    fields.only(
+        "interval", "baseEjectionTime", "maxEjectionTime", "maxEjectionPercent",
+        "successRateEjection", "failurePercentageEjection",
+    )  # fmt: skip
+    default = OutlierPolicy()
+    by_rate = fields.child("successRateEjection")
+    by_failures = fields.child("failurePercentageEjection")
+    return OutlierPolicy(
+        interval=fields.duration("interval", default.interval),
+        base_ejection_time=fields.duration("baseEjectionTime", default.base_ejection_time),
+        max_ejection_time=fields.duration("maxEjectionTime", default.max_ejection_time),
+        max_ejection_percent=fields.percentage("maxEjectionPercent", default.max_ejection_percent),
+        success_rate=None if by_rate is None else _by_rate(by_rate),
+        failure_percentage=None if by_failures is None else _by_failures(by_failures),
+    )
+
+
+def _by_rate(fields: Fields) -> SuccessRateEjection:
+    fields.only("stdevFactor", "enforcementPercentage", "minimumHosts", "requestVolume")
+    default = SuccessRateEjection()
+    return SuccessRateEjection(
+        fields.integer("stdevFactor", default.stdev_factor, least=0),
+        fields.percentage("enforcementPercentage", default.enforcement_percentage),
+        fields.integer("minimumHosts", default.minimum_hosts, least=0),
+        fields.integer("requestVolume", default.request_volume, least=0),
+    )
+
+
+def _by_failures(fields: Fields) -> FailurePercentageEjection:
+    fields.only("threshold", "enforcementPercentage", "minimumHosts", "requestVolume")
+    default = FailurePercentageEjection()
+    return FailurePercentageEjection(
+        fields.percentage("threshold", default.threshold),
+        fields.percentage("enforcementPercentage", default.enforcement_percentage),
+        fields.integer("minimumHosts", default.minimum_hosts, least=0),
+        fields.integer("requestVolume", default.request_volume, least=0),
+    )
+
+
+def _adaptive(fields: Fields | None) -> AdaptiveThrottle | None:
+    if fields is None:
+        return None
+    fields.only("ratio", "window", "cap", "allowance")
+    default = AdaptiveThrottle()
+    return AdaptiveThrottle(
+        ratio=fields.number("ratio", default.ratio, least=1),
+        window=fields.duration("window", default.window),
+        cap=fields.number("cap", default.cap, above=0, most=0.99),
+        allowance=fields.integer("allowance", default.allowance, least=0),
+    )
+
+
+def _slow_start(fields: Fields | None) -> SlowStartPolicy | None:
+    if fields is None:
+        return None
+    fields.only("window", "aggression", "minWeightPercent")
+    return SlowStartPolicy(
+        window=fields.duration("window", required=True),
+        aggression=fields.number("aggression", 1.0, above=0, most=100),
+        least_weight=max(fields.number("minWeightPercent", 10.0, above=0, most=100) / 100, 1e-3),
+    )
+
+
+def _subset(fields: Fields | None) -> SubsetPolicy:
+    default = SubsetPolicy()
+    if fields is None:
+        return default
+    fields.only("size", "client")
+    client = fields.integer("client", least=0) if "client" in fields else None
+    return SubsetPolicy(fields.integer("size", default.size, least=1), client)

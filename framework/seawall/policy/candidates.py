@@ -1,0 +1,132 @@
+"""Which endpoints a call may go to, and what to say when there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Any
+
+from grpc import StatusCode
+
+from seawall.call import Call, Endpoint, Failure
+from seawall.clock import Clock
+from seawall.errors import CircuitOpen, NoEndpoints, Refused
+from seawall.policy.group import Group
+from seawall.policy.plan import Await, Effect
+
+FIRST_LIST_TIMEOUT = 4.0
+"""Seconds that a call waits for the registry's first list, at most."""
+
+CONNECT_TIMEOUT = 4.0
+"""Seconds that a call waits while instances are listed and none has yet been tried, at most."""
+
+
+def await_candidates(
+    call: Call, group: Group, clock: Clock
+) -> Generator[Effect, Any, Sequence[Endpoint] | Failure]:
+    """Those that may be picked, once there are any; or why there is no sense in waiting."""
+    since = now = clock()
+    while not (candidates := _candidates(call, group, now)):
+        refusal = _refusal(call, group, now, now - since)
+        if refusal is not None:
+            return refusal
+        yield Await(_patience(call, group, now, now - since))
+        now = clock()
+    return candidates
+
+
+def _candidates(call: Call, group: Group, now: float) -> Sequence[Endpoint]:
+    admitted = [e for e in _unejected(group.ready) if e.breaker.admits(now)]
+    if not admitted:
+        # All are open: perhaps not they were at fault but the way there, or this process. Were
+        # the open times waited for, a moment's trouble would become seconds of refusals; so each
+        # is probed at once, one call at a time, and the first answer closes its breaker.
+        admitted = [e for e in group.ready if e.breaker.probeable]
+    if len(admitted) < len(group.ready):
+        call.note(_left_out(group, admitted))
+    if call.tried:
+        return [e for e in admitted if e not in call.tried] or admitted
+    return admitted
+
+
+def _left_out(group: Group, admitted: Sequence[Endpoint]) -> str:
+    out = [e for e in group.ready if e not in admitted]
+    named = ", ".join(
+        f"{e.address} ({'ejected' if e.ejected else 'breaker open'})" for e in out[:5]
+    )
+    return f"{len(out)} of {len(group.ready)} connected instances left out: {named}"
+
+
+def _unejected(ready: Sequence[Endpoint]) -> Sequence[Endpoint]:
+    """Those that outlier detection has left; all, if it has not left half of them.
+
+    Envoy's panic rule: when most look ill it is not they that are, and the rest could not take
+    the load of all.
+    """
+    left = [e for e in ready if not e.ejected]
+    return left if 2 * len(left) >= len(ready) else ready
+
+
+def _refusal(call: Call, group: Group, now: float, waited: float) -> Failure | None:
+    """Why there is nowhere to send the call; None while waiting for it makes sense."""
+    if call.deadline is not None and now >= call.deadline:
+        return _refuse(group, StatusCode.DEADLINE_EXCEEDED)
+    if call.wait_for_ready or waited < _hope(group):
+        return None
+    return _refuse(group, StatusCode.UNAVAILABLE)
+
+
+def _hope(group: Group) -> float:
+    """For how many seconds it makes sense to wait for an endpoint, from the start of the wait."""
+    if not group.resolved:
+        # A registry that has just gone may be back in a moment.
+        return FIRST_LIST_TIMEOUT if group.problem is None else FIRST_LIST_TIMEOUT / 2
+    if not group.ready and any(not (e.settled or e.paused) for e in group.endpoints):
+        return CONNECT_TIMEOUT
+    return 0.0
+
+
+def _patience(call: Call, group: Group, now: float, waited: float) -> float:
+    """Seconds to wait for a change before looking again."""
+    patience = 3600.0 if call.wait_for_ready else _hope(group) - waited
+    if call.deadline is not None:
+        patience = min(patience, call.deadline - now)
+    return max(0.001, patience)
+
+
+def _refuse(group: Group, code: StatusCode) -> Failure:
+    kind, reason = _explain(group)
+    return Failure(code, reason, sent=False, refusal=kind)
+
+
+def _explain(group: Group) -> tuple[type[Refused], str]:
+    service, known = group.service, group.endpoints
+    if not group.resolved:
+        problem = group.problem or "it has given no list of instances yet"
+        return NoEndpoints, f"can't find {service}, as the registry does not help: {problem}"
+    if not known:
+        return NoEndpoints, (
+            f"nobody serves {service}: the registry lists no instance of it. Is the service "
+            "started, with the same SEAWALL_REGISTRY, and is the name the one in its proto?"
+        )
+    if group.ready:
+        return CircuitOpen, (
+            f"the breakers of all {len(group.ready)} connected instances of {service} are open and "
+            "each is being probed: "
+            + ", ".join(f"{e.address} ({e.breaker.failures} in a row)" for e in group.ready[:5])
+        )
+    if all(e.paused for e in known):
+        return NoEndpoints, (
+            f"all {len(known)} listed instances of {service} are paused: they want no calls until "
+            "they are resumed (or have a weight above 0)"
+        )
+    listed = ", ".join(_trouble(e) for e in known[:5])
+    if group.problem:
+        listed += f"; and the list may be old: {group.problem}"
+    return NoEndpoints, (
+        f"{len(known)} instances of {service} are listed and none can be connected: {listed}"
+    )
+
+
+def _trouble(endpoint: Endpoint) -> str:
+    trouble = "paused" if endpoint.paused else endpoint.problem or "not connected yet"
+    return f"{endpoint.address} ({trouble})"

@@ -1,0 +1,116 @@
+"""Stale-if-error: the last good answer, when there is no new one."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, Final
+
+from seawall.call import Call, Outcome, Success
+from seawall.clock import Clock
+from seawall.policy.classify import classify
+from seawall.policy.fallback import MENDED
+from seawall.policy.plan import Handler, Layer, Plan, Run
+
+STALE: Final = "seawall-stale"
+"""In the trailing metadata of an answer that is not new: how old it is, in seconds."""
+
+_LARGEST_REQUEST: Final = 16 * 1024
+"""Bytes; answers to larger requests are not kept, as the request is kept with them."""
+
+
+@dataclass(frozen=True, slots=True)
+class StalePolicy:
+    """``seawall.staleIfError`` of a method; the name is HTTP's (RFC 5861)."""
+
+    max_age: float
+    """Seconds that an answer may be old."""
+    max_entries: int = 1000
+    """The least recently used answer makes room."""
+    vary: tuple[str, ...] = ("authorization", "cookie")
+    """Names of metadata: a call is given only answers to calls with the same values of these."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    message: Any
+    at: float
+
+
+class StaleAnswers:
+    """The last good answers of one method, by request."""
+
+    def __init__(self, policy: StalePolicy, clock: Clock) -> None:
+        self.policy = policy
+        self._clock = clock
+        self._kept: OrderedDict[Any, _Kept] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def key(self, call: Call) -> Any:
+        """What has to be the same for an answer to serve again; None = this one isn't kept."""
+        if call.request is None or len(call.request) > _LARGEST_REQUEST or call.credentials:
+            return None
+        vary = self.policy.vary
+        return call.request, tuple(pair for pair in call.headers if pair[0] in vary)
+
+    def keep(self, key: Any, message: Any) -> None:
+        # A copy, as the caller may change the one it is given.
+        self._kept[key] = _Kept(deepcopy(message), self._clock())
+        self._kept.move_to_end(key)
+        if len(self._kept) > self.policy.max_entries:
+            self._kept.popitem(last=False)
+
+    def find(self, key: Any) -> tuple[Any, float] | None:
+        """The answer and its age in seconds; None if there is none that is young enough."""
+        kept = self._kept.get(key)
+        if kept is None:
+            return None
+        age = self._clock() - kept.at
+        if age > self.policy.max_age:
+            del self._kept[key]
+            return None
+        self._kept.move_to_end(key)
+        return deepcopy(kept.message), age
+
+
+def stale_if_error(answers: StaleAnswers, message_of: Callable[[Success], Any]) -> Layer:
+    """Keep good answers, and give the last one to a request that fails now.
+
+    For unary methods that only read. Stands below ``fallback``: what a server once said is better
+    than what the caller makes up. The same failures are mended, and the answer is marked: in the
+    trailing metadata (``seawall-stale``), in the span, and in ``explain()``.
+    """
+
+    def layer(inner: Handler) -> Handler:
+        def handler(call: Call) -> Plan:
+            key = answers.key(call)
+            return inner(call) if key is None else _kept(inner, answers, message_of, key, call)
+
+        return handler
+
+    return layer
+
+
+def _kept(
+    inner: Handler,
+    answers: StaleAnswers,
+    message_of: Callable[[Success], Any],
+    key: Any,
+    call: Call,
+) -> Plan:
+    outcome: Outcome = yield from inner(call)
+    if outcome.ok:
+        message: Outcome = yield Run(message_of, outcome)
+        if message.ok:
+            answers.keep(key, message.value)
+        return outcome
+    found = answers.find(key) if classify(outcome) in MENDED else None
+    if found is None:
+        return outcome
+    old, age = found
+    call.note(f"answered by what a server said {age:.1f} s ago, as there was no new answer")
+    return Success(old, fallback="stale", trailing=((STALE, f"{age:.3f}"),))
