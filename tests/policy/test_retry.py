@@ -297,8 +297,8 @@ def test_a_repeated_attempt_says_so_and_asks_that_nobody_repeats_below():
     assert world.run().ok
     assert seen == [
         (),
-        (("grpc-previous-rpc-attempts", "1"), ("seawall-no-retry", "1")),
-        (("grpc-previous-rpc-attempts", "2"), ("seawall-no-retry", "1")),
+        (("seawall-attempt", "2"), ("seawall-no-retry", "1")),
+        (("seawall-attempt", "3"), ("seawall-no-retry", "1")),
     ]
 
 

@@ -22,8 +22,9 @@ ELSEWHERE = (Verdict.ABSENT, Verdict.CANCELLED)
 """Worth another attempt although no policy lists the code: the instance has no such method, or it
 stops, and cancels what reaches it in that moment (the caller's own cancellation ends the plan)."""
 
-PREVIOUS: Final = "grpc-previous-rpc-attempts"
-"""Metadata: how many attempts there were before this one (gRFC A6); left out if none."""
+NUMBER: Final = "seawall-attempt"
+"""Metadata: the number of the attempt, from 2 on. gRPC's own ``grpc-previous-rpc-attempts`` is
+kept by its core for itself: what a caller puts there does not arrive (seen with 1.85)."""
 
 NO_RETRY: Final = ("seawall-no-retry", "1")
 """Metadata: somebody above tries again already, so calls made for this attempt are not repeated,
@@ -191,8 +192,8 @@ def attempts(inner: Handler, retrier: Retrier, call: Call) -> Plan:
                 backoffs = 0 if outcome.pushback is not None else backoffs + 1
                 if delay > 0:
                     yield Sleep(delay)
-                call.marks = ((PREVIOUS, str(call.attempt)), NO_RETRY)
                 call.attempt += 1
+                call.marks = ((NUMBER, str(call.attempt)), NO_RETRY)
             if call.endpoint is not None and call.endpoint not in call.tried:
                 call.tried += (call.endpoint,)
     except LateAnswer as late:
