@@ -7,7 +7,7 @@ import pytest
 from grpc import StatusCode
 
 import seawall
-from seawall.events import ConfigRefused, ConfigReplaced
+from seawall.events import ConfigRefused, ConfigReplaced, EndpointConnected
 from tests.echo import failing
 from tests.heard import Heard
 from tests.protos import echo_pb2 as pb
@@ -47,7 +47,10 @@ async def frozen(name, context):
 async def test_a_hedge_answers_for_one_that_is_slow(start, fleet):
     slow, _ = await start(), await start()
     slow.hook = frozen
-    stub = fleet(config(hedgingPolicy={"maxAttempts": 2, "hedgingDelay": "0.02s"}))
+    heard = Heard()
+    policy = config(hedgingPolicy={"maxAttempts": 2, "hedgingDelay": "0.02s"})
+    stub = fleet(policy, listener=heard)
+    await heard.told(EndpointConnected, 2)
     calls = [stub.Say(REQUEST, timeout=20) for _ in range(4)]
     async with asyncio.timeout(5):
         assert {(await call).text for call in calls} == {"hello"}
@@ -57,11 +60,14 @@ async def test_a_hedge_answers_for_one_that_is_slow(start, fleet):
 async def test_a_call_may_be_hedged_by_an_option(start, fleet):
     slow, _ = await start(), await start()
     slow.hook = frozen
-    stub = fleet(None)
+    heard = Heard()
+    stub = fleet(None, listener=heard)
+    await heard.told(EndpointConnected, 2)
     with seawall.options(hedge=0.02):
         calls = [stub.Say(REQUEST, timeout=20) for _ in range(4)]
     async with asyncio.timeout(5):
         assert {(await call).text for call in calls} == {"hello"}
+    assert slow.seen
 
 
 async def test_a_full_bulkhead_refuses_and_says_so(start, fleet):

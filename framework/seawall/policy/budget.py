@@ -25,6 +25,10 @@ class Budget(Protocol):
     def spend(self) -> bool:
         """Take a retry out of the budget; False if there is none left."""
 
+    @property
+    def left(self) -> float:
+        """How many retries it would allow now."""
+
 
 class RetryBudget:
     """A token bucket that every call fills a little and every retry empties by one.
@@ -65,6 +69,11 @@ class RetryBudget:
         self._tokens = tokens if tokens < self._capacity else self._capacity
         return self._tokens >= 1.0
 
+    @property
+    def left(self) -> float:
+        self.available()
+        return self._tokens
+
     def spend(self) -> bool:
         if not self.available():
             return False
@@ -97,6 +106,10 @@ class RetryThrottle:
 
     def available(self) -> bool:
         return self._tokens > self._max / 2
+
+    @property
+    def left(self) -> float:
+        return max(0.0, self._tokens - self._max / 2)
 
     def spend(self) -> bool:
         return self.available()

@@ -135,6 +135,14 @@ class Retrier:
             return 0.0  # it has been waited for long enough, or waiting would change nothing
         return self.policy.backoff(backoffs, self._random)
 
+    def left_over(self, call: Call) -> str:
+        """What a call that failed had left, in words."""
+        budget = f"{self.budget.left:.1f} retries of the budget"
+        if call.deadline is None:
+            return f"left then: {budget}; no deadline"
+        time, whole = call.deadline - self._clock(), call.deadline - call.started
+        return f"left then: {max(time, 0.0):.3f} s of {whole:.3f} s, {budget}"
+
     def retryable(self, call: Call, failure: Failure) -> bool:
         """Whether another attempt is safe, and may end better."""
         verdict = classify(failure)
@@ -188,6 +196,7 @@ def attempts(inner: Handler, retrier: Retrier, call: Call) -> Plan:
                 if delay is None:
                     if lingering:
                         yield Linger()
+                    call.note(retrier.left_over(call))
                     return outcome
                 backoffs = 0 if outcome.pushback is not None else backoffs + 1
                 if delay > 0:
