@@ -1,4 +1,4 @@
-from seawall.balancer.snapshot import OncePerSnapshot, parted
+from seawall.balancer.snapshot import OncePerSnapshot, capacity, parted
 from tests.balancer.support import endpoint, endpoints
 
 
@@ -16,3 +16,9 @@ def test_parts_are_of_the_kind_that_the_whole_is():
     a, b, c = endpoint("a", zone="x"), endpoint("b"), endpoint("c", zone="x")
     assert parted((a, b, c), "zone") == {"x": (a, c), "": (b,)}
     assert parted([a, b, c], "zone") == {"x": [a, c], "": [b]}
+
+
+def test_capacity_is_what_the_registry_says_not_how_warm_they_are():
+    a, b = endpoint("a", weight=3), endpoint("b")
+    b.share = b.fair_share / 0.1
+    assert capacity((a, b)) == 4.0

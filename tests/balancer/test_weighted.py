@@ -125,3 +125,26 @@ def test_who_warms_up_takes_a_part_of_its_weight():
     b.share = b.fair_share
     world.clock.advance(1.0)
     assert world.counts(candidates, 1000)["b"] == pytest.approx(500, abs=2)
+
+
+def test_selections_alone_follow_the_weights_too_and_learn_of_newcomers():
+    world = World(policy("weighted_round_robin", **AT_ONCE))
+    a, b, c = endpoints("abc")
+    weigh(world, {a: 1.0, b: 3.0, c: 6.0})
+    assert world.counts([a, b], 4000)["b"] == pytest.approx(3000, abs=100)
+    assert world.counts([b, c], 3000)["c"] == pytest.approx(2000, abs=100)
+    weigh(world, {b: 6.0})
+    world.clock.advance(1.0)
+    assert world.counts([b, c], 3000)["c"] == pytest.approx(1500, abs=100)
+    assert world.counts((a, b, c), 1300)["a"] == pytest.approx(100, abs=2)
+
+
+def test_new_weights_reach_the_turns_though_a_selection_saw_them_first():
+    world = World(policy("weighted_round_robin", **AT_ONCE))
+    a, b = candidates = endpoints("ab")
+    weigh(world, {a: 1.0, b: 1.0})
+    world.pick(candidates)
+    weigh(world, {a: 1.0, b: 9.0})
+    world.clock.advance(1.0)
+    world.pick(list(candidates))
+    assert world.counts(candidates, 1000)["b"] == pytest.approx(900, abs=2)

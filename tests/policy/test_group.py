@@ -213,3 +213,16 @@ def test_a_weight_decides_between_those_that_tie():
     assert picker.pick(group.ready, None) is heavy
     heavy.outstanding = 4
     assert picker.pick(group.ready, None) is not heavy
+
+
+def test_other_facts_make_another_snapshot():
+    group = make_group()
+    group.apply(Listing((one("1"), one("2"))))
+    for endpoint in group.endpoints:
+        group.set_ready(endpoint, True)
+    before = group.ready
+    group.apply(Change(put=(one("1", version="2"),)))
+    assert group.ready == before and group.ready is not before
+    before = group.ready
+    group.apply(Change(put=(one("1", version="2"),)))
+    assert group.ready is before

@@ -68,6 +68,30 @@ def test_a_service_that_refuses_as_many_as_it_takes_is_left_alone():
     assert throttled.state.wary
 
 
+def test_the_probability_is_the_books():
+    state = Throttle(AdaptiveThrottle(ratio=1.5, allowance=0), SERVICE)
+    for _ in range(20):
+        state.learn(Success(), 0.0)
+    for _ in range(60):
+        state.learn(OVERLOAD, 0.0)
+    assert state.probability(0.0) == pytest.approx((80 - 1.5 * 20) / 81)
+
+
+def test_an_overloaded_service_gets_about_twice_what_it_takes():
+    taken = [0.0, 0]
+
+    def takes_ten_a_second():
+        second = throttled.world.clock() // 1
+        taken[:] = [second, taken[1] + 1 if taken[0] == second else 1]
+        return ok(0.0) if taken[1] <= 10 else (0.0, OVERLOAD)
+
+    throttled = Throttled1(takes_ten_a_second)
+    throttled.run(6000, every=0.01)
+    throttled.world.runner.sent.clear()
+    throttled.run(3000, every=0.01)
+    assert len(throttled.world.sent) / 30 == pytest.approx(2 * 10, rel=0.15)
+
+
 def test_a_few_refusals_cost_a_client_that_calls_rarely_nothing():
     throttled = Throttled1((0.001, OVERLOAD))
     assert throttled.kept(throttled.run(POLICY.allowance, every=5.0)) == 0

@@ -49,14 +49,17 @@ class Weighted(Balancer):
 
     wants_reports = True
 
-    __slots__ = ("_clock", "_due", "_policy", "_random", "_schedule", "_snapshot")
+    __slots__ = ("_clock", "_due", "_policy", "_random", "_schedule", "_snapshot", "_weights")
 
     def __init__(self, random: Random, clock: Clock, policy: WeightedPolicy | None = None) -> None:
         self._random = random
         self._clock = clock
         self._policy = policy or WeightedPolicy()
-        self._snapshot: Sequence[Endpoint] | None = None
         self._due = -inf
+        """When to look at the weights again."""
+        self._weights: dict[Endpoint, float] = {}
+        self._snapshot: Sequence[Endpoint] | None = None
+        """What the schedule is of."""
         self._schedule = _Schedule()
 
     def report(self, endpoint: Endpoint, load: LoadReport, now: float) -> None:
@@ -66,24 +69,32 @@ class Weighted(Balancer):
 
     def pick(self, candidates: Sequence[Endpoint], call: Call) -> Endpoint:
         now = self._clock()
+        if candidates is self._snapshot and now < self._due:
+            return self._schedule.next()
+        if now >= self._due or not self._weights.keys() >= set(candidates):
+            self._look(candidates, now)
+        weights = [self._weights[endpoint] for endpoint in candidates]
         if not isinstance(candidates, tuple):
-            return drawn(candidates, self._weights(candidates, now), self._random)
-        if candidates is not self._snapshot or now >= self._due:
-            self._snapshot = candidates
-            self._due = now + self._policy.update
-            self._schedule.plan(candidates, self._weights(candidates, now), self._random)
+            return drawn(candidates, weights, self._random)
+        self._snapshot = candidates
+        self._schedule.plan(candidates, weights, self._random)
         return self._schedule.next()
 
-    def _weights(self, candidates: Sequence[Endpoint], now: float) -> list[float]:
+    def _look(self, candidates: Sequence[Endpoint], now: float) -> None:
         weights = [_known(e).at(now, self._policy) for e in candidates]
         known = [weight for weight in weights if weight > 0.0]
         if len(known) < 2:
-            return [1.0 / e.share for e in candidates]
-        mean = sum(known) / len(known)
-        least, most = mean * _LEAST, mean * _MOST
-        weights = [min(max(w, least), most) if w > 0.0 else mean for w in weights]
-        # Who is new takes a part at first (slow start); else the two shares are the same.
-        return [w * e.fair_share / e.share for w, e in zip(weights, candidates, strict=True)]
+            weights = [1.0 / e.share for e in candidates]
+        else:
+            mean = sum(known) / len(known)
+            least, most = mean * _LEAST, mean * _MOST
+            weights = [min(max(w, least), most) if w > 0.0 else mean for w in weights]
+            # Who is new takes a part at first (slow start); else the two shares are the same.
+            shares = [e.fair_share / e.share for e in candidates]
+            weights = [w * part for w, part in zip(weights, shares, strict=True)]
+        self._weights = dict(zip(candidates, weights, strict=True))
+        self._due = now + self._policy.update
+        self._snapshot = None
 
 
 class _Weight:

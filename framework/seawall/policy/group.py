@@ -213,6 +213,9 @@ class Group:
         self._withdraw(turnover.removed)
         for endpoint in turnover.changed:
             self._offer(endpoint)
+        if not set(turnover.changed).isdisjoint(self.ready):
+            # Another snapshot: balancers keep what they worked out from the old facts with it.
+            self.ready = tuple(list(self.ready))
         return turnover
 
     def _withdraw(self, removed: list[Endpoint]) -> None:
