@@ -284,6 +284,8 @@ class Call:
     """Sent with every attempt, after the user's own."""
     marks: tuple[tuple[str, str], ...] = ()
     """What the server is told of the attempt: its number, and whether it may retry below."""
+    asks_load = False
+    """Whether servers are asked to tell their load."""
     alone = False
     """Somebody above retries: make one attempt that may be run, no more."""
     options: Mapping[str, Any] | None = None

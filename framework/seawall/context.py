@@ -16,6 +16,8 @@ class Inbound:
 
     deadline: float | None
     """When its caller gives up, on the monotonic clock; None = it never said."""
+    asks_load: bool = False
+    """Its caller wants to be told how much there is to do here."""
     alone: bool = False
     """Its caller, or one above, is trying again already: calls made for it are not repeated."""
 

@@ -125,7 +125,7 @@ class Pipeline:
                 clock,
                 outliers=self._outliers,
                 slow_start=self._config.slow_start,
-                load_of=setting.reading.load if self._balancer.wants_reports else None,
+                load_of=setting.reading.load,
             ),
             setting.inner,
         ]

@@ -78,13 +78,13 @@ def test_a_new_snapshot_is_looked_at_anew():
 
 def test_reports_reach_the_child_of_the_zone():
     world = World(policy("locality", childPolicy=[{"hot_cold": {}}]), zone="a")
-    assert world.balancer.wants_reports
+    assert world.balancer.reports_from
     a, b = zones(a=1, b=1)
     for one in (a, b):
         world.report(one, in_flight=1.0, latency=0.01)
     assert list(world.balancer._here._pool) == [a]
     assert list(world.balancer._elsewhere._pool) == [b]
-    assert not World(policy("locality"), zone="a").balancer.wants_reports
+    assert not World(policy("locality"), zone="a").balancer.reports_from
 
 
 def test_a_zone_that_is_no_text_is_read_as_text():

@@ -131,7 +131,7 @@ def test_a_balancer_of_the_users_own_needs_only_pick():
 
     mine, (a, _) = First(), endpoints("ab")
     assert mine.pick((a,), call()) is a
-    assert mine.wants_reports is False
+    assert mine.reports_from is None
     assert mine.report(a, None, 0.0) is None
 
 

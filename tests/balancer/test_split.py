@@ -65,7 +65,7 @@ def test_another_label_and_values_that_are_no_text():
 
 def test_reports_reach_the_child_of_the_version():
     world = World(policy("split", weights=WEIGHTS, childPolicy=[{"hot_cold": {}}]))
-    assert world.balancer.wants_reports
+    assert world.balancer.reports_from
     one, other = candidates = running("1.4", "1.5")
     world.report(one, in_flight=1.0, latency=0.01)  # before any pick: nobody to tell
     world.counts(candidates, 100)

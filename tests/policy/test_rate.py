@@ -59,12 +59,13 @@ def test_the_burst_is_what_a_second_gives_unless_it_is_said():
     assert [slow.start().sent for _ in range(2)] == [True, False]
 
 
-@pytest.mark.parametrize("pause", [0.34, 100.0])
+@pytest.mark.parametrize("pause", [0.3, 100.0])
 def test_no_pause_saves_up_more_than_the_burst(pause):
     limited = Limited(10.0, 3)
-    for _ in range(4):
-        assert [limited.start().sent for _ in range(4)] == [True, True, True, False]
-        limited.stepper.advance(pause)
+    limited.start()
+    limited.start()
+    limited.stepper.advance(pause)
+    assert [limited.start().sent for _ in range(4)] == [True, True, True, False]
 
 
 def test_the_refusal_says_when_there_is_a_turn_and_what_to_change():

@@ -1,15 +1,20 @@
 """How much a server says that it has to do."""
 
 import asyncio
+import json
 
 import pytest
+from grpc import aio
 
 from seawall.call import LoadReport
 from seawall.server.meter import Meter
+from seawall.server.orca import IN_FLIGHT, KEY, LATENCY, orca_entry
+from seawall.server.orca_pb2 import OrcaLoadReport
 from seawall.testing.clock import FakeClock
-from seawall.transport.load import IN_FLIGHT, LATENCY, ORCA, OWN, entries_of, report_in
-from seawall.transport.orca_pb2 import OrcaLoadReport
+from seawall.transport.load import ASK, OWN, own_entry, report_in
+from tests.echo import EchoService
 from tests.protos import echo_pb2 as pb
+from tests.protos import echo_pb2_grpc as pb_grpc
 
 LOAD = LoadReport(3, 0.0125, 0.5, 120.0, 1.5)
 
@@ -54,9 +59,10 @@ def test_rates_and_cpu_are_those_of_the_last_second():
 
 
 def test_seawalls_clients_read_what_is_sent_and_so_does_orca():
-    sent = dict(entries_of(LOAD))
-    assert report_in(list(sent.items())) == LOAD
-    orca = OrcaLoadReport.FromString(sent[ORCA])
+    assert report_in([own_entry(LOAD)]) == LOAD
+    key, value = orca_entry(LOAD)
+    assert key == KEY
+    orca = OrcaLoadReport.FromString(value)
     assert orca.named_metrics[IN_FLIGHT] == 3 and orca.named_metrics[LATENCY] == 0.0125
     assert (orca.cpu_utilization, orca.rps_fractional, orca.eps) == (0.5, 120.0, 1.5)
 
@@ -70,14 +76,46 @@ def test_a_report_that_makes_no_sense_is_none(value):
     assert report_in([(OWN, value)]) is None
 
 
-async def test_every_answer_carries_a_report(start, echo):
+def test_who_asks_is_told_each_time_and_others_now_and_then():
+    meter, clock, _ = metered()
+
+    def told(**how):
+        return [key for key, _ in meter.end(meter.begin(), **how)]
+
+    assert [told(asked=True) for _ in range(3)] == [[OWN]] * 3
+    assert [told() for _ in range(3)] == [[KEY], [], []]
+    clock.now += 0.1
+    assert told() == [KEY]
+
+
+async def test_an_answer_carries_a_report_for_who_asks(start, registry):
     service = await start()
-    slow = asyncio.ensure_future(echo.Say(pb.EchoRequest(text="slow", delay=30)))
-    await service.running.wait()
-    call = echo.Say(pb.EchoRequest(text="hello"))
-    await call
-    assert report_in(await call.trailing_metadata()).in_flight == 1
-    slow.cancel()
-    async with asyncio.timeout(5):
-        await service.cancelled.wait()
+    async with aio.insecure_channel(service.address) as bare:
+        stub = pb_grpc.EchoStub(bare)
+        slow = stub.Say(pb.EchoRequest(text="slow", delay=30))
+        await service.running.wait()
+        call = stub.Say(pb.EchoRequest(text="hello"), metadata=ASK)
+        await call
+        assert report_in(await call.trailing_metadata()).in_flight == 1
+        call = stub.Say(pb.EchoRequest(text="hello"))
+        await call
+        assert report_in(await call.trailing_metadata()) is None
+        slow.cancel()
+        async with asyncio.timeout(5):
+            await service.cancelled.wait()
     assert service._server.meter.report().in_flight == 0
+
+
+async def test_grpcs_own_weighted_round_robin_follows_the_reports(registry):
+    """Its core reads KEY: the one with twice the utilization for its rate gets less."""
+    async with EchoService(registry=registry) as idle, EchoService(registry=registry) as busy:
+        for service, used in ((idle, 0.2), (busy, 0.8)):
+            service._server.meter._rates = (used, 100.0, 0.0)
+            service._server.meter._since = float("inf")
+        policy = {"weighted_round_robin": {"blackoutPeriod": "0s", "weightUpdatePeriod": "0.1s"}}
+        options = [("grpc.service_config", json.dumps({"loadBalancingConfig": [policy]}))]
+        target = f"ipv4:{idle.address},{busy.address}"
+        async with aio.insecure_channel(target, options=options) as bare, asyncio.timeout(20):
+            stub = pb_grpc.EchoStub(bare)
+            while len(idle.seen) < 2 * len(busy.seen) or len(busy.seen) < 50:
+                await stub.Say(pb.EchoRequest(text="hello"))

@@ -20,8 +20,9 @@ class Balancer(Protocol):
 
     __slots__ = ()
 
-    wants_reports: bool = False
-    """Whether ``report`` is to be called. False spares every call the reading of its trailers."""
+    reports_from: int | None = None
+    """From how many candidates on load reports are asked for, and ``report`` is called. None, and
+    fewer candidates, spare every call the trailers, and its server the making of them."""
 
     def pick(self, candidates: Sequence[Endpoint], call: Call) -> Endpoint:
         """Choose one of ``candidates``: connected, admitted by their breakers, never empty.

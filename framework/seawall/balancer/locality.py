@@ -48,7 +48,7 @@ class Locality(Balancer):
     sum of the candidates' weights. A caller that knows no zone picks among all.
     """
 
-    __slots__ = ("_elsewhere", "_here", "_random", "_traffic", "_zone", "_zones", "wants_reports")
+    __slots__ = ("_elsewhere", "_here", "_random", "_traffic", "_zone", "_zones", "reports_from")
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Locality(Balancer):
         self._zone = zone
         self._traffic = traffic
         self._zones = OncePerSnapshot(self._work_out)
-        self.wants_reports = here.wants_reports
+        self.reports_from = here.reports_from
 
     def pick(self, candidates: Sequence[Endpoint], call: Call) -> Endpoint:
         if not self._zone:

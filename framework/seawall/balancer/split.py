@@ -50,7 +50,7 @@ class Split(Balancer):
     a version is missing.
     """
 
-    __slots__ = ("_build", "_children", "_policy", "_random", "_versions", "wants_reports")
+    __slots__ = ("_build", "_children", "_policy", "_random", "_versions", "reports_from")
 
     def __init__(self, policy: SplitPolicy, build: Callable[[], Balancer], random: Random) -> None:
         self._policy = policy
@@ -59,7 +59,7 @@ class Split(Balancer):
         self._children: dict[str, Balancer] = {}
         """By version; only of those in the last snapshot, and in selections since."""
         self._versions = OncePerSnapshot(self._work_out)
-        self.wants_reports = build().wants_reports
+        self.reports_from = build().reports_from
 
     def pick(self, candidates: Sequence[Endpoint], call: Call) -> Endpoint:
         versions = self._versions.of(candidates)

@@ -47,7 +47,7 @@ class Weighted(Balancer):
     used, which is round robin if it announces none.
     """
 
-    wants_reports = True
+    reports_from = 2
 
     __slots__ = ("_clock", "_due", "_policy", "_random", "_schedule", "_snapshot", "_weights")
 

@@ -12,14 +12,16 @@ from seawall.clock import Clock
 from seawall.policy.breaker import State
 from seawall.policy.candidates import await_candidates
 from seawall.policy.group import Group
-from seawall.policy.lessons import Lessons, Listener, LoadOf
+from seawall.policy.lessons import Learner, Lessons, LoadOf
 from seawall.policy.outlier import Outliers
 from seawall.policy.plan import Handler, Layer, Plan, Send, send
 from seawall.policy.warmup import SlowStartPolicy, warm
 
 
-class Picker(Listener, Protocol):
+class Picker(Learner, Protocol):
     """What the layer needs of a balancer."""
+
+    reports_from: int | None
 
     def pick(self, candidates: Sequence[Endpoint], call: Call) -> Endpoint:
         """Choose one of ``candidates``, which are never empty."""
@@ -35,6 +37,7 @@ class _Balance:
     lessons: Lessons
     outliers: Outliers | None
     slow_start: SlowStartPolicy | None
+    reports_from: int | None
     inner: Handler | None
     """None: nothing stands between here and the wire, which is a generator less."""
 
@@ -59,7 +62,8 @@ def balance(
 
     def layer(inner: Handler) -> Handler:
         below = None if inner is send else inner
-        facts = _Balance(group, picker, clock, lessons, outliers, slow_start, below)
+        reports = None if load_of is None else picker.reports_from
+        facts = _Balance(group, picker, clock, lessons, outliers, slow_start, reports, below)
         return partial(_balanced, facts)
 
     return layer
@@ -81,6 +85,8 @@ def _balanced(with_: _Balance, call: Call) -> Plan:
         candidates = found
         started = with_.clock()
     call.considered = len(candidates)
+    if with_.reports_from is not None and len(group.ready) >= with_.reports_from:
+        call.asks_load = True
     endpoint = call.endpoint = with_.picker.pick(candidates, call)
     if len(candidates) == 1 and call.keep_late:
         call.abandon = partial(_elsewhere, call, group, call.abandon)

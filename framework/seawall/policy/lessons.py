@@ -19,7 +19,7 @@ fast and attract traffic. With 1 of 50 instances failing in 1 ms, errors fall fr
 LoadOf = Callable[[Outcome], LoadReport | None]
 
 
-class Listener(Protocol):
+class Learner(Protocol):
     """What the lessons need of a balancer."""
 
     def report(self, endpoint: Endpoint, load: LoadReport, now: float) -> None:
@@ -29,13 +29,13 @@ class Listener(Protocol):
 class Lessons:
     """Tells everybody concerned how an attempt has gone.
 
-    ``load_of`` reads the load report that came with an end; None if the balancer wants none.
+    ``load_of`` reads the load report that came with an end.
     """
 
     __slots__ = ("_balancer", "_clock", "_load_of", "_outliers")
 
     def __init__(
-        self, balancer: Listener, clock: Clock, outliers: Outliers | None, load_of: LoadOf | None
+        self, balancer: Learner, clock: Clock, outliers: Outliers | None, load_of: LoadOf | None
     ) -> None:
         self._balancer = balancer
         self._clock = clock
@@ -54,10 +54,10 @@ class Lessons:
             if endpoint.breaker.attentive:
                 endpoint.breaker.succeeded(now)
             if call.method.response_streaming:
-                call.when_ended(partial(self._released, endpoint, started))
+                call.when_ended(partial(self._released, call, endpoint, started))
                 return False
-            if self._outliers is not None or self._load_of is not None:
-                self._learn(endpoint, outcome, Verdict.SUCCESS, now)
+            if self._outliers is not None or call.asks_load:
+                self._learn(call, endpoint, outcome, Verdict.SUCCESS, now)
             return True
         return self._failed(call, endpoint, outcome, started, now)
 
@@ -73,16 +73,16 @@ class Lessons:
             endpoint.latency.observe(took, now)
         if failure.pending is not None:
             # Not judged before it is known whether it only takes long, as this method always does.
-            failure.pending.append(partial(self._released, endpoint, started))
+            failure.pending.append(partial(self._released, call, endpoint, started))
             return False
         closed = not endpoint.breaker.failures or endpoint.breaker.admits(now)
         endpoint.breaker.learn(verdict, now)
         if closed and not endpoint.breaker.admits(now):
             call.note(f"the breaker of {endpoint.address} opened: {endpoint.breaker.why}")
-        self._learn(endpoint, failure, verdict, now)
+        self._learn(call, endpoint, failure, verdict, now)
         return True
 
-    def _released(self, endpoint: Endpoint, started: float, end: Outcome) -> None:
+    def _released(self, call: Call, endpoint: Endpoint, started: float, end: Outcome) -> None:
         """What had been left running has ended."""
         endpoint.outstanding -= 1
         verdict, now = classify(end), self._clock()
@@ -92,10 +92,14 @@ class Lessons:
         endpoint.breaker.learn(verdict, now)
         if verdict is Verdict.FAULT:
             endpoint.latency.observe(ERROR_LATENCY, now)
-        self._learn(endpoint, end, verdict, now)
+        self._learn(call, endpoint, end, verdict, now)
 
-    def _learn(self, endpoint: Endpoint, end: Outcome, verdict: Verdict, now: float) -> None:
+    def _learn(
+        self, call: Call, endpoint: Endpoint, end: Outcome, verdict: Verdict, now: float
+    ) -> None:
         if self._outliers is not None:
             self._outliers.observe(endpoint, verdict, now)
-        if self._load_of is not None and (load := self._load_of(end)) is not None:
-            self._balancer.report(endpoint, load, now)
+        if call.asks_load and self._load_of is not None:
+            load = self._load_of(end)
+            if load is not None:
+                self._balancer.report(endpoint, load, now)

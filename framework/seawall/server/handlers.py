@@ -20,7 +20,7 @@ from seawall.policy.retry import NO_RETRY
 from seawall.server.meter import Meter
 from seawall.server.statuses import status_of
 from seawall.telemetry.server_spans import ServerSpans
-from seawall.transport.load import entries_of
+from seawall.transport.load import ASK
 
 _NO_DEADLINE: Final = 1e9
 """gRPC's sync contexts say 9.2e18 seconds for "none"."""
@@ -70,15 +70,16 @@ class Handlers:
 
         async def handle(request: Any, context: Any) -> Any:
             # A task of its own runs each call: what is set here ends with it.
-            inbound.set(_inbound(context))
+            served = _inbound(context)
+            inbound.set(served)
             span = spans.begin(path, context) if spans is not None else None
             began = meter.begin()
             try:
                 response = await function(request, context)
             except (Exception, asyncio.CancelledError) as error:
-                _report(meter, began, context, failed=True)
+                _report(meter, began, served, context, failed=True)
                 await _fail(path, context, span, error)
-            _report(meter, began, context)
+            _report(meter, began, served, context)
             if span is not None:
                 ServerSpans.end(span, _code(context))
             return response
@@ -89,7 +90,8 @@ class Handlers:
         spans, meter = self._spans, self._meter
 
         async def handle(request: Any, context: Any) -> AsyncIterator[Any]:
-            inbound.set(_inbound(context))
+            served = _inbound(context)
+            inbound.set(served)
             span = spans.begin(path, context) if spans is not None else None
             began = meter.begin()
             try:
@@ -102,9 +104,9 @@ class Handlers:
                     ServerSpans.end(span, StatusCode.CANCELLED)
                 raise
             except (Exception, asyncio.CancelledError) as error:
-                _report(meter, began, context, failed=True)
+                _report(meter, began, served, context, failed=True)
                 await _fail(path, context, span, error)
-            _report(meter, began, context)
+            _report(meter, began, served, context)
             if span is not None:
                 ServerSpans.end(span, _code(context))
 
@@ -168,7 +170,7 @@ class _Threaded:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, _: object) -> None:
-        _report(self._meter, self._began, self.context, failed=kind is not None)
+        _report(self._meter, self._began, self._served, self.context, failed=kind is not None)
         if self._span is None:
             return
         code = self.context.noted
@@ -215,20 +217,23 @@ def _not_written(path: str) -> Callable[..., Any]:
 
 def _inbound(context: Any) -> Inbound:
     remaining = context.time_remaining()
-    alone = NO_RETRY in context.invocation_metadata()
+    metadata = context.invocation_metadata()
+    asks_load, alone = ASK[0] in metadata, NO_RETRY in metadata
     if remaining is None or remaining > _NO_DEADLINE:
-        return Inbound(None, alone)
-    return Inbound(time.monotonic() + remaining, alone)
+        return Inbound(None, asks_load, alone)
+    return Inbound(time.monotonic() + remaining, asks_load, alone)
 
 
-def _report(meter: Meter, began: float, context: Any, *, failed: bool = False) -> None:
+def _report(
+    meter: Meter, began: float, served: Inbound, context: Any, *, failed: bool = False
+) -> None:
     """A request has ended: tell its caller how much there is to do, beside what the handler says.
 
     A handler that aborts has sent its status already; then nothing is told.
     """
-    meter.end(began, failed=failed)
-    said = context.trailing_metadata() or ()
-    context.set_trailing_metadata((*said, *entries_of(meter.report())))
+    told = meter.end(began, asked=served.asks_load, failed=failed)
+    if told:
+        context.set_trailing_metadata((*(context.trailing_metadata() or ()), *told))
 
 
 def _code(context: Any) -> StatusCode:

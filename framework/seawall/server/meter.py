@@ -9,11 +9,15 @@ from typing import Final
 
 from seawall.call import LoadReport
 from seawall.clock import Clock
+from seawall.server.orca import orca_entry
+from seawall.transport.load import own_entry
 
 _RECENT: Final = 32
 """Answers of which the median is told."""
 _MEDIAN_EVERY: Final = 8
 """Answers after which it is reckoned anew."""
+_ORCA_EVERY: Final = 0.02
+"""Seconds between two answers that carry ORCA."""
 _SPAN: Final = 1.0
 """Seconds over which rates and CPU are reckoned."""
 
@@ -35,6 +39,7 @@ class Meter:
         self._median: float | None = None
         self._answered = 0
         self._failed = 0
+        self._told = float("-inf")
         self._since = clock()
         self._cpu_then = cpu()
         self._rates = (0.0, 0.0, 0.0)
@@ -46,8 +51,14 @@ class Meter:
             self.in_flight += 1
         return self._clock()
 
-    def end(self, began: float, *, failed: bool = False) -> None:
-        """It is answered, or has failed."""
+    def end(
+        self, began: float, *, asked: bool = False, failed: bool = False
+    ) -> list[tuple[str, str | bytes]]:
+        """It is answered, or has failed. Returns what its caller is told, as trailing metadata.
+
+        Who asks is told each time. Others are told now and then: gRPC's balancers look at a mean
+        over seconds, and telling costs a few per cent of a small call.
+        """
         now = self._clock()
         with self._lock:
             self.in_flight -= 1
@@ -59,6 +70,13 @@ class Meter:
                 self._median = sorted(self._recent)[len(self._recent) // 2]
             if over:
                 self._reckon(now)
+        told: list[tuple[str, str | bytes]] = []
+        if asked:
+            told.append(own_entry(self.report()))
+        elif now - self._told >= _ORCA_EVERY:
+            self._told = now
+            told.append(orca_entry(self.report()))
+        return told
 
     def report(self) -> LoadReport:
         """As things are now."""

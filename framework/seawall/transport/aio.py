@@ -22,6 +22,7 @@ from seawall.transport.methods import (
     UnaryUnary,
 )
 from seawall.transport.rpc import Rpc
+from seawall.transport.state import state_of
 
 AnyBound = TypeVar("AnyBound", bound=Bound)
 
@@ -96,12 +97,7 @@ class Channel(aio.Channel):
         """READY if every service that is used has a connected instance."""
         if self.closed:
             return ChannelConnectivity.SHUTDOWN
-        groups = [discovery.group for discovery in self.router.discoveries]
-        if all(group.ready for group in groups):
-            return ChannelConnectivity.READY
-        if any(g.resolved and all(e.settled for e in g.endpoints) for g in groups if not g.ready):
-            return ChannelConnectivity.TRANSIENT_FAILURE
-        return ChannelConnectivity.CONNECTING
+        return state_of([discovery.group for discovery in self.router.discoveries])
 
     async def wait_for_state_change(self, last_observed_state: ChannelConnectivity) -> None:
         """Return when ``get_state`` would say something else."""

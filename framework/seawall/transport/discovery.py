@@ -149,9 +149,7 @@ class Discovery:
             return None
         return endpoint
 
-    def _dial(
-        self, instance: Instance, on_state: Callable[[bool, str | None], None]
-    ) -> Connection:
+    def _dial(self, instance: Instance, on_state: Callable[[bool, str | None], None]) -> Connection:
         return Connection(instance, on_state, self._credentials)
 
     def _on_state(self, endpoint: Endpoint, ready: bool, problem: str | None) -> None:

@@ -19,6 +19,7 @@ from seawall.policy.plan import Await, LateAnswer, Linger, Plan, Run, Send, Slee
 from seawall.policy.waiting import Waiting
 from seawall.transport.discovery import Discovery
 from seawall.transport.limits import Alarm
+from seawall.transport.load import ASK
 from seawall.transport.translate import whole_grains
 
 CANCELLED = Failure(StatusCode.CANCELLED, "Locally cancelled by application!")
@@ -112,6 +113,8 @@ class Driver:
             metadata += call.metadata
         if call.marks:
             metadata += call.marks
+        if call.asks_load:
+            metadata += ASK
         connection = effect.endpoint.transport
         try:
             make = connection.callables.get(bound) or connection.bind(bound)

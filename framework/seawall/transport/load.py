@@ -1,8 +1,7 @@
-"""Load reports on the wire, in the trailing metadata of each answer.
+"""Load reports between seawall's servers and clients, in the trailing metadata of answers.
 
-There are two entries. One is ORCA (gRFC A51), for gRPC's own ``weighted_round_robin`` in any
-language. gRPC's core keeps that one to itself (seen with 1.85), so a Python client can't read it;
-seawall's clients read the other, which says the same in a few characters.
+They say what ORCA says (see ``server.orca``) in a few characters, to those who ask. gRPC's core
+keeps ORCA's entry to itself (seen with 1.85), so a Python client can't read that one.
 """
 
 from __future__ import annotations
@@ -11,32 +10,22 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from seawall.call import LoadReport
-from seawall.transport.orca_pb2 import OrcaLoadReport
 
-ORCA: Final = "endpoint-load-metrics-bin"
 OWN: Final = "seawall-load"
 """In flight, median latency in seconds, CPU, answers and errors a second, apart by spaces."""
 
-IN_FLIGHT: Final = "seawall.in_flight"
-"""ORCA's named metric: requests that the server works on, or that wait there."""
-LATENCY: Final = "seawall.latency"
-"""ORCA's named metric: the median seconds of its recent answers."""
+ASK: Final = ((OWN, "?"),)
+"""The metadata of a request whose caller wants to be told."""
 
 _NUMBERS: Final = 5
 _MOST: Final = 1e9
 """Nobody has as many requests in flight, or takes as many seconds; NaN isn't below it either."""
 
 
-def entries_of(load: LoadReport) -> tuple[tuple[str, bytes | str], ...]:
-    """The entries of trailing metadata that tell ``load``."""
-    in_flight, latency = load.in_flight or 0, load.latency or 0.0
-    message = OrcaLoadReport(
-        cpu_utilization=load.utilization, rps_fractional=load.rate, eps=load.errors
-    )
-    message.named_metrics[IN_FLIGHT] = in_flight
-    message.named_metrics[LATENCY] = latency
-    own = f"{in_flight:g} {latency:.4g} {load.utilization:.3g} {load.rate:.4g} {load.errors:.4g}"
-    return (ORCA, message.SerializeToString()), (OWN, own)
+def own_entry(load: LoadReport) -> tuple[str, str]:
+    """The entry of trailing metadata that tells ``load`` to seawall's clients."""
+    numbers = load.in_flight or 0, load.latency or 0.0, load.utilization, load.rate, load.errors
+    return OWN, " ".join(f"{number:.4g}" for number in numbers)
 
 
 def report_in(trailing: Iterable[tuple[str, Any]] | None) -> LoadReport | None:
