@@ -23,6 +23,7 @@ from seawall.registry import open_registry
 from seawall.registry.base import Registry
 from seawall.telemetry import tracing
 from seawall.telemetry.log import guarded, log_event
+from seawall.telemetry.metrics import Fallbacks
 from seawall.telemetry.spans import spans
 from seawall.transport.aio import Channel
 from seawall.transport.discovery import Discovery
@@ -100,6 +101,7 @@ class Assembly:
             random=random.random,
             reading=READING,
             listener=listener,
+            told=Fallbacks(),
             zone=os.environ.get(ZONE_VARIABLE, "") if zone is None else zone,
             seed=secrets.token_hex(8),
             outer=None if traced is None else tracing.call_span(traced),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seawall.balancer.latency import PeakEwma
-from seawall.call import Endpoint, Instance, LoadReport, Method, Outcome, Success
+from seawall.call import Call, Endpoint, Instance, LoadReport, Method, Outcome, Success
 from seawall.clock import Clock, Random
 from seawall.config import BudgetPolicy, MethodPolicy, ServiceConfig
 from seawall.events import BreakerChanged, Listener
@@ -20,7 +20,7 @@ from seawall.policy.breaker import Breaker, State
 from seawall.policy.budget import Budget, RetryBudget, RetryThrottle
 from seawall.policy.bulkhead import Bulkhead, bulkhead
 from seawall.policy.deadline import deadline
-from seawall.policy.fallback import fallback
+from seawall.policy.fallback import Told, fallback
 from seawall.policy.group import Group, Turnover
 from seawall.policy.hedge import hedge
 from seawall.policy.outlier import Outliers
@@ -44,6 +44,10 @@ class Reading:
     """The load report that came with the end of an attempt."""
 
 
+def _nobody(call: Call, kind: str) -> None:
+    """Who isn't told."""
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """What a pipeline is given by its surroundings."""
@@ -52,6 +56,8 @@ class Setting:
     random: Random
     reading: Reading
     listener: Listener
+    told: Told = _nobody
+    """Is told of the answers that no server has just given."""
     zone: str = ""
     """The caller's zone; empty = not known."""
     seed: str = ""
@@ -100,7 +106,7 @@ class Pipeline:
         layers: list[Layer | None] = [
             setting.outer,
             # Above all that can fail, as it answers for what they could not mend.
-            fallback,
+            fallback(setting.told),
             # Below it: what a server once said is better than what the caller makes up.
             self._stale(method, policy),
             # Above what counts or waits: a call without time is refused before.
@@ -171,7 +177,7 @@ class Pipeline:
         if policy.stale is None or method.streaming:
             return None
         answers = StaleAnswers(policy.stale, self._setting.clock)
-        return stale_if_error(answers, self._setting.reading.message)
+        return stale_if_error(answers, self._setting.reading.message, self._setting.told)
 
     def _rate(self, policy: MethodPolicy) -> Layer | None:
         if policy.rate is None:

@@ -52,6 +52,7 @@ class World:
         hedging: HedgePolicy | None = None,
     ) -> None:
         self.clock = FakeClock()
+        self.fallbacks: list[str] = []
         self.began = self.clock.now
         self.servers = servers
         self.breaker_policy = breaker_policy or BreakerPolicy()
@@ -62,7 +63,7 @@ class World:
             self.group.set_ready(endpoint, True)
         self.handler: Handler = stack(
             [
-                fallback,
+                fallback(lambda call, kind: self.fallbacks.append(kind)),
                 deadline,
                 hedge(
                     hedging,

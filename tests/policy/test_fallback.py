@@ -51,3 +51,13 @@ def test_a_function_that_fails_leaves_the_failure_and_says_so():
 def test_none_is_a_value_too():
     outcome = World({"a": fails()}).run(fallback=None)
     assert outcome.ok and outcome.value is None
+
+
+def test_each_is_counted_by_its_kind():
+    world = World({"a": fails()})
+    world.run(fallback="value")
+    world.run(fallback=lambda call, failure: "function")
+    world.run(fallback=lambda call, failure: 1 / 0)
+    world.servers["a"] = ok()
+    world.run(fallback="not needed")
+    assert world.fallbacks == ["value", "function"]

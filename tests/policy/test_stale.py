@@ -9,9 +9,17 @@ from tests.policy.support import World, fails
 
 def world_with(policy: StalePolicy, **servers):
     world = World(servers)
+    told = []
     answers = StaleAnswers(policy, world.clock)
-    world.handler = stack([stale_if_error(answers, lambda outcome: outcome.value)], world.handler)
-    world.answers = answers
+    world.handler = stack(
+        [
+            stale_if_error(
+                answers, lambda outcome: outcome.value, lambda call, kind: told.append(kind)
+            )
+        ],
+        world.handler,
+    )
+    world.answers, world.told = answers, told
     return world
 
 
@@ -35,6 +43,7 @@ def test_the_last_good_answer_serves_when_there_is_no_new_one():
     ((key, age),) = outcome.trailing
     assert key == STALE and float(age) == pytest.approx(30, abs=1)
     assert "no new answer" in call.notes[-1]
+    assert world.told == ["stale"]
 
 
 def test_a_new_answer_is_the_one_that_is_kept():

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from seawall.call import Call, Outcome, Success
 from seawall.policy.classify import Verdict, classify
-from seawall.policy.plan import Handler, Plan, Run
+from seawall.policy.plan import Handler, Layer, Plan, Run
 
 OPTION: Final = "fallback"
 MENDED: Final = frozenset(Verdict) - {Verdict.SUCCESS, Verdict.CALLER, Verdict.ABSENT}
@@ -15,7 +16,11 @@ MENDED: Final = frozenset(Verdict) - {Verdict.SUCCESS, Verdict.CALLER, Verdict.A
 _NONE: Final = object()
 
 
-def fallback(inner: Handler) -> Handler:
+Told = Callable[[Call, str], None]
+"""Is told of each answer that no server has just given, and of its kind (``Success.fallback``)."""
+
+
+def fallback(told: Told) -> Layer:
     """Answer with the option ``fallback`` of the call if what is below failed, or, without that
     option, with another method as its policy says (``Call.alternative``).
 
@@ -24,17 +29,20 @@ def fallback(inner: Handler) -> Handler:
     deadline could not mend. The caller's cancellation ends the plan.
     """
 
-    def handler(call: Call) -> Plan:
-        options = call.options
-        source = _NONE if options is None else options.get(OPTION, _NONE)
-        if source is _NONE and call.alternative is None:
-            return inner(call)
-        return _with_fallback(call, inner, source)
+    def layer(inner: Handler) -> Handler:
+        def handler(call: Call) -> Plan:
+            options = call.options
+            source = _NONE if options is None else options.get(OPTION, _NONE)
+            if source is _NONE and call.alternative is None:
+                return inner(call)
+            return _with_fallback(call, inner, source, told)
 
-    return handler
+        return handler
+
+    return layer
 
 
-def _with_fallback(call: Call, inner: Handler, source: Any) -> Plan:
+def _with_fallback(call: Call, inner: Handler, source: Any, told: Told) -> Plan:
     outcome: Outcome = yield from inner(call)
     if outcome.ok or classify(outcome) not in MENDED:
         return outcome
@@ -46,9 +54,11 @@ def _with_fallback(call: Call, inner: Handler, source: Any) -> Plan:
         answer = yield Run(source, call, outcome)
     else:
         call.note("answered by the fallback value")
+        told(call, "value")
         return Success(source, fallback="value")
     if not answer.ok:
         call.note(f"{name} failed too: {answer.error!r}")
         return outcome
     call.note(f"answered by {name}")
+    told(call, kind)
     return Success(answer.value, fallback=kind)

@@ -11,7 +11,7 @@ from typing import Any, Final
 from seawall.call import Call, Outcome, Success
 from seawall.clock import Clock
 from seawall.policy.classify import classify
-from seawall.policy.fallback import MENDED
+from seawall.policy.fallback import MENDED, Told
 from seawall.policy.plan import Handler, Layer, Plan, Run
 
 STALE: Final = "seawall-stale"
@@ -77,7 +77,9 @@ class StaleAnswers:
         return deepcopy(kept.message), age
 
 
-def stale_if_error(answers: StaleAnswers, message_of: Callable[[Success], Any]) -> Layer:
+def stale_if_error(
+    answers: StaleAnswers, message_of: Callable[[Success], Any], told: Told
+) -> Layer:
     """Keep good answers, and give the last one to a request that fails now.
 
     For unary methods that only read. Stands below ``fallback``: what a server once said is better
@@ -88,7 +90,9 @@ def stale_if_error(answers: StaleAnswers, message_of: Callable[[Success], Any]) 
     def layer(inner: Handler) -> Handler:
         def handler(call: Call) -> Plan:
             key = answers.key(call)
-            return inner(call) if key is None else _kept(inner, answers, message_of, key, call)
+            return (
+                inner(call) if key is None else _kept(inner, answers, message_of, told, key, call)
+            )
 
         return handler
 
@@ -99,6 +103,7 @@ def _kept(
     inner: Handler,
     answers: StaleAnswers,
     message_of: Callable[[Success], Any],
+    told: Told,
     key: Any,
     call: Call,
 ) -> Plan:
@@ -113,4 +118,5 @@ def _kept(
         return outcome
     old, age = found
     call.note(f"answered by what a server said {age:.1f} s ago, as there was no new answer")
+    told(call, "stale")
     return Success(old, fallback="stale", trailing=((STALE, f"{age:.3f}"),))

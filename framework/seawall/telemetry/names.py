@@ -19,6 +19,7 @@ PREVIOUS_ATTEMPTS: Final = "previous-rpc-attempts"  # gRFC A72
 ATTEMPT: Final = "seawall.attempt"
 ENDPOINT: Final = "seawall.endpoint"
 FALLBACK: Final = "seawall.fallback"
+FALLBACKS: Final = "seawall.client.fallbacks"
 
 SERVER_ERRORS: Final = frozenset(
     {
