@@ -1,0 +1,7 @@
+"""``python -m seawall.testing.simulate``."""
+
+import sys
+
+from seawall.testing.simulate.command import main
+
+sys.exit(main())
