@@ -37,6 +37,10 @@ class PeakEwma:
         self._stamp = now
         self.rank = log(latency if latency > _LEAST else _LEAST) + now / TAU
 
+    def suspend(self, seconds: float) -> None:
+        """Have ``rank`` fall behind the others' for ``seconds`` more, until the next observation."""
+        self.rank += seconds / TAU
+
     def read(self, now: float) -> float:
         """The estimate in seconds."""
         return self._cost * exp((self._stamp - now) / TAU)

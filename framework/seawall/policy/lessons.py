@@ -16,6 +16,13 @@ ERROR_LATENCY = 1.0
 fast and attract traffic. With 1 of 50 instances failing in 1 ms, errors fall from 4 % to 0.00 %
 (peak EWMA, simulated)."""
 
+SUSPICION = 10.0
+"""Seconds by which a fault puts an endpoint's next turn off while others are as free; doubled by
+each further one in a row. Who takes longer than callers wait loses each call that tries it again:
+in Linkerd's scenario (1 of 11 slow for 30 s, simulated) 5 of 16,000 without this, 2 with it."""
+
+MOST_SUSPICION = 60.0
+
 LoadOf = Callable[[Outcome], LoadReport | None]
 
 
@@ -77,6 +84,8 @@ class Lessons:
             return False
         closed = not endpoint.breaker.failures or endpoint.breaker.admits(now)
         endpoint.breaker.learn(verdict, now)
+        if verdict is Verdict.FAULT:
+            _suspect(endpoint)
         if closed and not endpoint.breaker.admits(now):
             call.note(f"the breaker of {endpoint.address} opened: {endpoint.breaker.why}")
         self._learn(call, endpoint, failure, verdict, now)
@@ -92,6 +101,7 @@ class Lessons:
         endpoint.breaker.learn(verdict, now)
         if verdict is Verdict.FAULT:
             endpoint.latency.observe(ERROR_LATENCY, now)
+            _suspect(endpoint)
         self._learn(call, endpoint, end, verdict, now)
 
     def _learn(
@@ -103,3 +113,9 @@ class Lessons:
             load = self._load_of(end)
             if load is not None:
                 self._balancer.report(endpoint, load, now)
+
+
+def _suspect(endpoint: Endpoint) -> None:
+    """Try it again later and later, as long as it only fails."""
+    doublings = min(endpoint.breaker.failures - 1, 10)
+    endpoint.latency.suspend(min(SUSPICION * 2.0**doublings, MOST_SUSPICION))
