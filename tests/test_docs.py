@@ -1,6 +1,7 @@
 """The documentation is true: its examples run, its links lead somewhere, its names exist."""
 
 import asyncio
+import copy
 import inspect
 import json
 import os
@@ -8,16 +9,32 @@ import re
 import signal
 import sys
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from grpc import StatusCode
 
 import seawall
-from seawall.config import parse_service_config
+from seawall.call import Attempt, Endpoint, Instance
+from seawall.config import ServiceConfig, parse_service_config
+from seawall.events import Event
+from seawall.fields import Fields
+from seawall.policy.breaker import BreakerPolicy
+from seawall.policy.hedge import HedgePolicy
+from seawall.policy.outlier import FailurePercentageEjection, OutlierPolicy, SuccessRateEjection
+from seawall.policy.retry import RetryPolicy
+from seawall.policy.stale import StalePolicy
+from seawall.policy.throttle import AdaptiveThrottle
+from seawall.transport.translate import story_of
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-TESTING = ROOT / "docs" / "testing.md"
+TESTING, CLIENT, POLICY, BALANCERS, LIMITS = (
+    ROOT / "docs" / f"{name}.md" for name in ("testing", "client", "policy", "balancers", "limits")
+)
+CONFIG = [POLICY, BALANCERS, LIMITS]
+"""The pages of the service config."""
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 SOURCES = [*(ROOT / "framework").rglob("*.py"), *(ROOT / "services").rglob("*.py")]
 
@@ -125,18 +142,146 @@ def test_the_readme_names_every_variable_that_the_framework_reads():
     assert read <= set(re.findall(r"SEAWALL_[A-Z_]+", README.read_text()))
 
 
-def test_service_configs_of_the_docs_are_taken():
-    documents = blocks(ROOT / "docs" / "policy.md", "json")
-    assert documents
+def configs(path: Path) -> list[dict]:
+    """The service configs on a page: on the pages about them, every JSON there is."""
+    documents = [json.loads(text) for text in blocks(path, "json")]
+    known = {"loadBalancingConfig", "methodConfig", "retryThrottling", "seawall"}
+    return [one for one in documents if path in CONFIG or known & one.keys()]
+
+
+@page
+def test_service_configs_of_the_docs_are_taken(page):
+    documents = configs(page)
+    assert documents or page not in CONFIG
     for document in documents:
-        parse_service_config(json.loads(document))
+        parse_service_config(document)
 
 
 def test_service_configs_are_refused_in_the_words_of_the_docs():
-    text = (ROOT / "docs" / "policy.md").read_text()
-    rows = re.findall(r"^\| `(\{.*\})` \| `(.*)` \|$", text, re.M)
+    rows = re.findall(r"^\| `(\{.*\})` \| `(.*)` \|$", POLICY.read_text(), re.M)
     assert rows
     for document, error in rows:
         with pytest.raises(seawall.ConfigError) as caught:
             parse_service_config(json.loads(document))
         assert str(caught.value) == error
+
+
+def refusal(document: dict) -> str:
+    try:
+        parse_service_config(document)
+    except seawall.ConfigError as error:
+        return str(error)
+    return ""
+
+
+def misspelt(node):
+    """Yields while each object below ``node`` in turn has a field that nobody knows."""
+    if isinstance(node, dict):
+        node["?"] = 1
+        yield
+        del node["?"]
+    for child in list(node.values() if isinstance(node, dict) else node):
+        if isinstance(child, dict | list):
+            yield from misspelt(child)
+
+
+def named_in(error: str) -> set[str]:
+    """The names that a refusal says are known."""
+    found = re.search(r"known: ([\w, ]+)$", error)
+    return set(found[1].split(", ")) if found else set()
+
+
+def balancers() -> set[str]:
+    return named_in(refusal({"loadBalancingConfig": [{"?": {}}]}))
+
+
+def test_every_field_of_a_service_config_is_in_the_docs():
+    samples = [document for path in CONFIG for document in copy.deepcopy(configs(path))]
+    samples += [{"loadBalancingConfig": [{name: {}}]} for name in balancers()]
+    known = {
+        name for sample in samples for _ in misspelt(sample) for name in named_in(refusal(sample))
+    }
+    assert {"methodConfig", "maxQueue", "hedgingDelay", "choiceCount", "tokenRatio"} <= known
+    text = "".join(
+        re.sub(r"^```.*?^```", "", path.read_text(), flags=re.M | re.S) for path in CONFIG
+    )
+    told = {word for code in re.findall(r"`([^`\n]+)`", text) for word in re.findall(r"\w+", code)}
+    assert known <= told
+
+
+def test_the_numbers_of_the_config_pages_are_the_defaults():
+    whole, default = parse_service_config(configs(POLICY)[0]), ServiceConfig()
+    assert whole.balancer == default.balancer and whole.breaker == default.breaker
+    assert whole.budget == default.budget and whole.hedging_budget == default.hedging_budget
+    assert whole.subset == default.subset
+    stock = whole.methods["shop.v1.Inventory", "GetStock"]
+    assert replace(stock.retry, attempt_timeout=None) == RetryPolicy()
+    assert replace(stock.hedge, delay=None) == HedgePolicy()
+    assert stock.stale == StalePolicy(max_age=300)
+    limits = parse_service_config(configs(LIMITS)[0])
+    assert replace(limits.breaker, failure_ratio=None) == BreakerPolicy()
+    assert limits.adaptive == AdaptiveThrottle()
+    assert limits.outliers == OutlierPolicy(
+        success_rate=SuccessRateEjection(), failure_percentage=FailurePercentageEjection()
+    )
+
+
+def test_the_table_of_balancers_has_them_all_with_their_defaults():
+    rows = dict(re.findall(r"^\| `(\w+)` \| .* \| (.*?) ?\|$", BALANCERS.read_text(), re.M))
+    assert rows.keys() == balancers()
+    for name, row in rows.items():
+        if given := re.findall(r'`(\w+)` `?("\w+"|[\d.]+\b|false)', row):
+            fields = {field: json.loads(value) for field, value in given}
+            shown = parse_service_config({"loadBalancingConfig": [{name: fields}]})
+            assert shown == parse_service_config({"loadBalancingConfig": [{name: {}}]})
+
+
+def test_the_balancer_of_the_docs_picks():
+    names: dict = {}
+    (code,) = (code for code in blocks(BALANCERS, "python") if "def parse" in code)
+    exec(compile(code, BALANCERS.name, "exec"), names)
+    balancer = names["parse"](Fields({}, "newest")).build(lambda: 0.5, lambda: 0.0)
+    old, new = (
+        Endpoint(Instance("s", str(at), f"10.0.0.{at}:80", {"started_at": at}), None, None)
+        for at in (1, 2)
+    )
+    assert balancer.pick((old, new), None) is new
+    assert balancer.reports_from is None
+
+
+def column(pattern: str) -> set[str]:
+    """What the rows of the tables of client.md begin with."""
+    return set(re.findall(rf"^\| `{pattern}` \|", CLIENT.read_text(), re.M))
+
+
+def test_the_page_of_clients_has_every_argument_and_option():
+    assert inspect.signature(seawall.connect).parameters.keys() <= column(r"(\w+)")
+    assert inspect.signature(seawall.options).parameters.keys() == column(r"(\w+)=")
+
+
+def test_the_page_of_clients_has_every_refusal_and_every_event():
+    refusals = {kind.__name__ for kind in seawall.Refused.__subclasses__()}
+    assert refusals <= column(r"(\w+)")
+    ours = [kind for kind in Event.__subclasses__() if kind.__module__ == Event.__module__]
+    rows = re.findall(
+        r"^\| (`[A-Z][\w`, ]*`) \| ((?:info|warning)[\w, ]*) \|", CLIENT.read_text(), re.M
+    )
+    levels = {
+        name: level
+        for names, told in rows
+        for name, level in zip(re.findall(r"\w+", names), told.split(", "), strict=True)
+    }
+    assert levels == {kind.__name__: kind.level for kind in ours}
+
+
+def test_calls_are_explained_as_the_docs_show():
+    (shown,) = re.findall(r"^```\n(/shop\..*?)^```", CLIENT.read_text(), re.M | re.S)
+    title, *lines = shown.splitlines()
+    told = r"  attempt (\d) at (\S+) \(of (\d)\): (\w+) after ([\d.]+) ms: (.*)"
+    attempts = [
+        Attempt(int(n), address, StatusCode[code], details, float(ms) / 1000, int(candidates))
+        for n, address, candidates, code, ms, details in re.findall(told, shown)
+    ]
+    notes = [line.strip() for line in lines[len(attempts) :]]
+    assert len(attempts) == 3 and len(notes) == 2
+    assert story_of(title, attempts, notes) == shown.rstrip()

@@ -115,7 +115,7 @@ def test_every_field_of_a_methods_own():
                 "hedging": {"percentile": 99, "maxAttempts": 3},
                 "bulkhead": {"maxConcurrent": 10, "maxQueue": 5, "maxWait": "0.1s"},
                 "rateLimit": {"perSecond": 100, "burst": 20, "maxWait": "0.2s"},
-                "staleIfError": {"maxAge": "60s", "maxEntries": 10, "vary": ["x-user"]},
+                "staleIfError": {"maxAge": "60s", "maxEntries": 10, "vary": ["X-User"]},
                 "fallback": {"method": "/a.Archive/C"},
             }
         )

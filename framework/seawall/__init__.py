@@ -1,7 +1,7 @@
 """gRPC services in Python that keep answering when what they depend on does not."""
 
 from seawall.assembly import connect
-from seawall.call import Attempt, Failure, Instance
+from seawall.call import Attempt, Call, Failure, Instance
 from seawall.context import options
 from seawall.errors import (
     BulkheadFull,
@@ -25,6 +25,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Attempt",
     "BulkheadFull",
+    "Call",
     "CallError",
     "CircuitOpen",
     "ConfigError",

@@ -16,6 +16,7 @@ import grpc
 
 from seawall.call import Method
 from seawall.config import ServiceConfig, is_path, load_service_config
+from seawall.errors import ConfigError
 from seawall.events import Listener
 from seawall.live_config import FROM_REGISTRY, follow_file, follow_registry
 from seawall.pipeline import Pipeline, Setting
@@ -91,6 +92,8 @@ class Assembly:
         """Called when routes are to be asked for again."""
         self._owns_registry = not isinstance(registry, Registry)
         self._registry = registry_at(registry, listener)
+        if source == FROM_REGISTRY and not self._registry.keeps_configs:
+            raise ConfigError("", f"{self._registry.url} keeps no service configs: give a path")
         self._credentials = credentials
         self._listener = listener
         self._discoveries: dict[str, Discovery] = {}

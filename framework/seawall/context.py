@@ -41,11 +41,12 @@ def options(
 
     fallback: the answer if the call fails for a reason that is not the caller's own mistake: a
         message (for a streaming answer: a list of messages), or a function that gets the
-        ``seawall.Failure`` and returns the message, or an awaitable of it.
+        ``seawall.Call`` and the ``seawall.Failure`` and returns the message, or an awaitable of it.
 
     hedge: the seconds after which an idempotent unary call that has not been answered is sent to
         another instance too; True: as long as 95 % of the calls take; False: never.
-    hash_key: calls with the same key go to the same instance, if the balancer is ``ring_hash``.
+    hash_key: calls with the same key go to the same instance, if the balancer is
+        ``ring_hash_experimental``.
 
     Blocks nest; the inner one wins. They apply to this task and to tasks started in the block.
     Raises ``ValueError`` for a delay that makes no sense.

@@ -153,3 +153,10 @@ def test_a_percentile_is_that_of_the_latest():
     for value in range(10_000, 10_000 + WINDOW):
         percentile.observe(value)
     assert percentile.value == 10_000 + int(0.95 * WINDOW)
+
+
+def test_a_hedged_call_that_is_refused_is_looked_for_again_with_back_off():
+    world = World({}, hedging=AFTER_20_MS)
+    outcome = world.run()
+    assert not outcome.ok and outcome.refusal is not None
+    assert world.runner.slept and min(world.runner.slept) > 0.01

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 
 import seawall
-from seawall.errors import RegistryError
+from seawall.errors import ConfigError, RegistryError
 from seawall.events import ConfigRefused, ConfigReplaced
 from seawall.registry.etcd.registry import EtcdRegistry
 from seawall.testing.etcd import EtcdServer
@@ -88,6 +89,22 @@ async def test_calls_follow_what_the_registry_holds(fragile: EtcdServer, namespa
         await heard.told(ConfigReplaced, 2)
         one.hook = other.hook = failing(times=1)
         assert (await echo.Say(REQUEST)).text == "hello"
+
+
+async def test_they_are_followed_where_lists_are_kept_on_disk_too(
+    etcd: EtcdServer, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEAWALL_SNAPSHOTS", str(tmp_path))
+    url, heard = f"{etcd.url}/{namespace}", Heard()
+    await put(etcd, namespace, NO_RETRIES)
+    async with seawall.connect(url, service_config="registry", listener=heard) as channel:
+        pb_grpc.EchoStub(channel)
+        assert SERVICE in (await heard.told(ConfigReplaced)).source
+
+
+def test_a_registry_that_keeps_none_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"static://.* keeps no service configs"):
+        seawall.connect("static://127.0.0.1:1", service_config="registry")
 
 
 async def test_a_registry_that_refuses_is_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:

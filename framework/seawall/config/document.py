@@ -64,8 +64,8 @@ def is_path(source: str | Path) -> bool:
 def parse_service_config(document: Mapping[str, Any]) -> ServiceConfig:
     """Validate a document. Raises ``ConfigError`` with the path of the first bad field."""
     top = Fields(document, "")
-    top.only("loadBalancingConfig", "methodConfig", "retryThrottling", "seawall", *_NOT_YET)
     top.refuse(*_NOT_YET)
+    top.only("loadBalancingConfig", "methodConfig", "retryThrottling", "seawall")
     own = top.child("seawall") or Fields({}, "seawall")
     own.only(
         "retryBudget", "hedgingBudget", "breaker", "outlierDetection", "adaptiveThrottling",

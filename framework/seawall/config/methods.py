@@ -43,10 +43,8 @@ def _name(fields: Fields) -> tuple[str, str]:
 
 
 def _method(fields: Fields) -> MethodPolicy:
-    fields.only(
-        "name", "timeout", "waitForReady", "retryPolicy", "hedgingPolicy", "seawall", *_NOT_YET
-    )
     fields.refuse(*_NOT_YET)
+    fields.only("name", "timeout", "waitForReady", "retryPolicy", "hedgingPolicy", "seawall")
     own = fields.child("seawall") or Fields({}, "")
     own.only(
         "idempotent", "retries", "retryNonIdempotent", "hedging", "bulkhead", "rateLimit",
@@ -141,7 +139,7 @@ def _stale(fields: Fields | None) -> StalePolicy | None:
     return StalePolicy(
         fields.duration("maxAge", required=True),
         fields.integer("maxEntries", default.max_entries, least=1),
-        tuple(fields.texts("vary")) if "vary" in fields else default.vary,
+        tuple(name.lower() for name in fields.texts("vary")) if "vary" in fields else default.vary,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from seawall.call import Call, Outcome, Success
+from seawall.call import Call, Failure, Outcome, Success
 from seawall.policy.classify import Verdict, classify
 from seawall.policy.plan import Handler, Layer, Plan, Run
 
@@ -57,8 +57,14 @@ def _with_fallback(call: Call, inner: Handler, source: Any, told: Told) -> Plan:
         told(call, "value")
         return Success(source, fallback="value")
     if not answer.ok:
-        call.note(f"{name} failed too: {answer.error!r}")
+        call.note(f"{name} failed too: {_in_a_line(answer)}")
         return outcome
     call.note(f"answered by {name}")
     told(call, kind)
     return Success(answer.value, fallback=kind)
+
+
+def _in_a_line(failure: Failure) -> str:
+    error = failure.error
+    lines = str(error).splitlines() if error is not None else [failure.details]
+    return f"{type(error).__name__}: {lines[0]}" if lines and error is not None else repr(error)

@@ -67,6 +67,8 @@ class Hedger(Retrier):
         return not (not_executed(failure) or failure.code in self.policy.codes)
 
     def pause(self, failure: Failure, backoffs: int) -> float:
+        if failure.refusal is not None:
+            return super().pause(failure, backoffs)
         return failure.pushback or 0.0
 
 

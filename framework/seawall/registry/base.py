@@ -63,6 +63,9 @@ class Registry(ABC):
     async def close(self) -> None:
         """Release everything. What is still registered says goodbye."""
 
+    keeps_configs: bool = False
+    """Whether it has ``configs``."""
+
     async def configs(self, service: str) -> AsyncGenerator[str | None, None]:
         """Yield the service config (JSON text) that is kept for ``service``, now and whenever it is
         replaced; None = there is none (any more). A registry that keeps none need not have this.

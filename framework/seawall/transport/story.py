@@ -13,7 +13,8 @@ def explained(call: Call, outcome: Outcome | None, error_of: Callable[[Failure],
     if outcome is not None and not outcome.ok:
         return error_of(outcome).explain()
     end = []
-    if call.endpoint is not None:
+    replaced = outcome is not None and outcome.ok and outcome.fallback
+    if call.endpoint is not None and not replaced:
         how = "sent to" if outcome is None else "answered by"
         end = [f"{how} {call.endpoint.address}"]
     state = "is under way" if outcome is None else "succeeded"

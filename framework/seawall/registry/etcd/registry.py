@@ -44,6 +44,8 @@ class EtcdRegistry(Registry):
     a vanished key is doubted (``feed.DOUBT``).
     """
 
+    keeps_configs = True
+
     def __init__(self, url: str, listener: Listener = ignore) -> None:
         self._url = parse(url)
         self.url = str(self._url)

@@ -59,6 +59,13 @@ class Remembering(Registry):
     async def register(self, instances: Sequence[Instance]) -> Registration:
         return await self.inner.register(instances)
 
+    @property
+    def keeps_configs(self) -> bool:  # type: ignore[override]
+        return self.inner.keeps_configs
+
+    def configs(self, service: str) -> AsyncGenerator[str | None, None]:
+        return self.inner.configs(service)
+
     def advertised_host(self) -> str | None:
         return self.inner.advertised_host()
 
