@@ -127,7 +127,7 @@ class Pipeline:
             # Picks among those that their breakers admit, and tells the picked one how it went.
             balance(
                 self.group,
-                self._balancer,
+                self.balancer,
                 clock,
                 outliers=self._outliers,
                 slow_start=self._config.slow_start,
@@ -158,7 +158,7 @@ class Pipeline:
         self._limits: dict[int, Any] = {}
         """Bulkheads and rate limits, by the identity of the policy that asks for them: all methods
         that one entry names share one."""
-        self._balancer = config.balancer.build(random, clock, setting.zone)
+        self.balancer = config.balancer.build(random, clock, setting.zone)
         self._budget = _budget(config, config.budget, clock)
         self._hedging_budget = _budget(config, config.hedging_budget, clock)
         self._outliers = (
