@@ -2,12 +2,14 @@
 
 import gc
 import math
+from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seawall.balancer import Balancer, ByChance, LeastLoaded, RoundRobin, balancer_for
+from seawall.balancer.latency import PeakEwma
 from seawall.call import Endpoint
 from tests.balancer.support import World, call, endpoint, endpoints, policy
 
@@ -145,3 +147,43 @@ def test_by_name():
 def test_chance_that_rounds_up_still_picks():
     candidates = endpoints("abc")
     assert ByChance(lambda: 1.0).pick(candidates, call()) is candidates[-1]
+
+
+class TestFarSlower:
+    """An idle instance that takes far longer than others only keeps a call waiting."""
+
+    def endpoints(self, slow_latency):
+        found = [endpoint(f"10.0.0.{n}:80") for n in range(4)]
+        for one in found:
+            one.latency.observe(0.005, 100.0)
+            one.outstanding = 2
+        found[0].latency = PeakEwma()
+        found[0].latency.observe(slow_latency, 100.0)
+        found[0].outstanding = 0
+        return found
+
+    def test_it_is_left_alone_while_others_are_not_much_busier(self):
+        found = self.endpoints(slow_latency=0.1)
+        picker = LeastLoaded(Random(1).random)
+        assert all(picker.pick(tuple(found), call()) is not found[0] for _ in range(50))
+        for one in found[1:]:
+            one.outstanding = 9
+        assert picker.pick(tuple(found), call()) is found[0]
+
+    def test_a_little_slower_does_not_matter(self):
+        found = self.endpoints(slow_latency=0.012)
+        assert LeastLoaded(Random(1).random).pick(tuple(found), call()) is found[0]
+
+    def test_one_of_which_nothing_is_known_is_not_slow_and_makes_nobody_slow(self):
+        found = self.endpoints(slow_latency=0.005)
+        found[0].latency = PeakEwma()
+        picker = LeastLoaded(Random(1).random)
+        assert picker.pick(tuple(found), call()) is found[0]
+        found[0].outstanding = 3
+        assert picker.pick(tuple(found), call()) is not found[0]
+
+    def test_if_all_are_as_slow_none_is(self):
+        found = self.endpoints(slow_latency=0.1)
+        for one in found[1:]:
+            one.latency.observe(0.1, 100.0)
+        assert LeastLoaded(Random(1).random).pick(tuple(found), call()) is found[0]

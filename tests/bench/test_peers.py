@@ -99,6 +99,7 @@ class TestFigures:
         found = figures([turn(calls)], None)
         assert found.success == pytest.approx(100 / 3)
         assert found.p99 == 1.0
+        assert found.codes == {"OK": 1, "UNAVAILABLE": 1, "answered too late": 1}
 
     def test_what_was_due_while_something_was_wrong_is_told_apart(self):
         calls = [(0.5, 0.01, "OK"), (1.0, 0.01, "UNAVAILABLE"), (2.0, 0.01, "OK")]

@@ -121,7 +121,7 @@ def test_who_is_down_is_made_up_for_from_beyond_the_subset():
 def test_a_listener_hears_what_the_policies_tell():
     heard = []
     replica = Replica()
-    fleet = Fleet([replica, Replica()], [Client(100)], listener=heard.append)
+    fleet = Fleet([replica], [Client(100)], listener=heard.append)
     fleet.at(1.0, replica.fail, "INTERNAL")
     fleet.run(2.0)
     assert BreakerChanged("simulated.Service", "replica-0", "closed", "open") in heard
