@@ -13,7 +13,7 @@ from bench.peers.rows import row_of
 from bench.peers.scenarios import Scenario
 from bench.report import table
 
-BEGIN: Final = "<!-- peers: begin, made by make bench-peers -->"
+BEGIN: Final = "<!-- peers: begin, made by make bench -->"
 END: Final = "<!-- peers: end -->"
 HEADER: Final = ("client", "good %", "good % in the fault", "p50 ms", "p99 ms", "p99.9 ms",
                  "extra calls %", "CPU us/call")  # fmt: skip
