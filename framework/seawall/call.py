@@ -109,7 +109,7 @@ class Endpoint:
     """
 
     __slots__ = (
-        "address", "answered", "breaker", "ejected", "fair_share", "instance", "latency", "outstanding", "paused", "problem",
+        "address", "answered", "breaker", "busy_since", "ejected", "fair_share", "instance", "latency", "outstanding", "paused", "problem",
         "ready", "settled", "share", "since", "state", "tally", "transport",
     )  # fmt: skip
 
@@ -134,6 +134,8 @@ class Endpoint:
         """When the balance layer first saw it, or saw it again; None = it hasn't."""
         self.answered = 0.0
         """When it last answered a call with OK."""
+        self.busy_since = 0.0
+        """When the first of the calls that are outstanding now was sent."""
         self.ready = False
         """Whether its connection is up."""
         self.settled = False

@@ -156,7 +156,7 @@ class TestFarSlower:
         found = [endpoint(f"10.0.0.{n}:80") for n in range(4)]
         for one in found:
             one.latency.observe(0.005, 100.0)
-            one.outstanding = 2
+            one.outstanding, one.answered = 2, 99.999
         found[0].latency = PeakEwma()
         found[0].latency.observe(slow_latency, 100.0)
         found[0].outstanding = 0
@@ -164,7 +164,7 @@ class TestFarSlower:
 
     def test_it_is_left_alone_while_others_are_not_much_busier(self):
         found = self.endpoints(slow_latency=0.1)
-        picker = LeastLoaded(Random(1).random)
+        picker = LeastLoaded(Random(1).random, lambda: 100.0)
         assert all(picker.pick(tuple(found), call()) is not found[0] for _ in range(50))
         for one in found[1:]:
             one.outstanding = 9
@@ -172,12 +172,12 @@ class TestFarSlower:
 
     def test_a_little_slower_does_not_matter(self):
         found = self.endpoints(slow_latency=0.012)
-        assert LeastLoaded(Random(1).random).pick(tuple(found), call()) is found[0]
+        assert LeastLoaded(Random(1).random, lambda: 100.0).pick(tuple(found), call()) is found[0]
 
     def test_one_of_which_nothing_is_known_is_not_slow_and_makes_nobody_slow(self):
         found = self.endpoints(slow_latency=0.005)
         found[0].latency = PeakEwma()
-        picker = LeastLoaded(Random(1).random)
+        picker = LeastLoaded(Random(1).random, lambda: 100.0)
         assert picker.pick(tuple(found), call()) is found[0]
         found[0].outstanding = 3
         assert picker.pick(tuple(found), call()) is not found[0]
@@ -186,4 +186,21 @@ class TestFarSlower:
         found = self.endpoints(slow_latency=0.1)
         for one in found[1:]:
             one.latency.observe(0.1, 100.0)
-        assert LeastLoaded(Random(1).random).pick(tuple(found), call()) is found[0]
+        assert LeastLoaded(Random(1).random, lambda: 100.0).pick(tuple(found), call()) is found[0]
+
+    def test_one_that_is_silent_is_left_alone_before_its_calls_come_back(self):
+        found = self.endpoints(slow_latency=0.005)
+        found[0].outstanding, found[0].busy_since, found[0].answered = 1, 99.9, 0.0
+        for one in found[1:]:
+            one.answered = 99.999
+        picker = LeastLoaded(Random(1).random, lambda: 100.0)
+        assert all(picker.pick(tuple(found), call()) is not found[0] for _ in range(50))
+        found[0].answered = 99.99
+        assert picker.pick(tuple(found), call()) is found[0]
+
+    def test_if_all_are_silent_the_least_loaded_is_picked(self):
+        found = self.endpoints(slow_latency=0.005)
+        for one in found:
+            one.outstanding, one.busy_since, one.answered = 2, 99.0, 0.0
+        found[2].outstanding = 1
+        assert LeastLoaded(Random(1).random, lambda: 100.0).pick(tuple(found), call()) is found[2]

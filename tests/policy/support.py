@@ -72,7 +72,7 @@ class World:
                     self.clock,
                     lambda: 0.5,
                 ),
-                balance(self.group, LeastLoaded(lambda: 0.0), self.clock),
+                balance(self.group, LeastLoaded(lambda: 0.0, self.clock), self.clock),
             ],
             send,
         )

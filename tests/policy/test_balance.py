@@ -105,7 +105,7 @@ def test_balancers_by_name():
 def test_least_loaded_spreads_over_equals():
     world = World({"a": ok(), "b": ok(), "c": ok()})
     draws = iter([n / 100 for n in range(100)] * 10)
-    picker = LeastLoaded(lambda: next(draws))
+    picker = LeastLoaded(lambda: next(draws), lambda: 0.0)
     picks = [picker.pick(world.group.ready, world.call()).address for _ in range(99)]
     assert min(picks.count(name) for name in "abc") > 10
 

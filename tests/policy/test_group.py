@@ -205,7 +205,7 @@ def test_a_weight_decides_between_those_that_tie():
     group.apply(Listing((one("1", weight=3), one("2"))))
     for endpoint in group.endpoints:
         group.set_ready(endpoint, True)
-    picker = LeastLoaded(Random(7).random)
+    picker = LeastLoaded(Random(7).random, lambda: 0.0)
     picks = [picker.pick(group.ready, None).instance.id for _ in range(4000)]
     assert 0.72 < picks.count("1") / len(picks) < 0.78
     heavy = group.endpoint_of(one("1"))

@@ -79,7 +79,7 @@ class HotCold(Balancer):
         self._recent = _Recent(quantile)
         self._pool: dict[Endpoint, _Report] = {}
         """The oldest report first."""
-        self._fallback = LeastLoaded(random)
+        self._fallback = LeastLoaded(random, clock)
         self._members = OncePerSnapshot[frozenset[Endpoint]](frozenset)
 
     def report(self, endpoint: Endpoint, load: LoadReport, now: float) -> None:

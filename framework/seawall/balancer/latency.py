@@ -37,6 +37,11 @@ class PeakEwma:
         self._stamp = now
         self.rank = log(latency if latency > _LEAST else _LEAST) + now / TAU
 
+    @property
+    def usual(self) -> float:
+        """The estimate in seconds as it was after the last observation."""
+        return self._cost
+
     def suspend(self, seconds: float) -> None:
         """Have ``rank`` fall behind the others' for ``seconds`` more, until the next observation."""
         self.rank += seconds / TAU

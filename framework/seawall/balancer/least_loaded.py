@@ -18,6 +18,13 @@ Simulated, 2 takes differences by chance for real ones, 4 and 8 gain less."""
 SLOW: Final = 8.0
 """What a call counts at an endpoint that is far slower than others."""
 
+SILENCE: Final = 5.0
+"""How many times as long as it usually takes an endpoint has to be silent, with calls outstanding,
+to count as far slower before any of them has come back."""
+
+SILENCE_LEAST: Final = 0.03
+"""Seconds of silence that say nothing in any case: this process may have been busy itself."""
+
 _UNKNOWN: Final = -inf
 
 
@@ -29,22 +36,28 @@ class LeastLoaded(Balancer):
     and drawing two keeps many clients from choosing the same one at once (Mitzenmacher's power
     of two choices). Of two with unequal weights each is taken as often as its weight says.
 
-    If the one that is found so takes far longer than others, its calls count eight times: idle
-    as it is, it would only keep the call waiting. Simulated, with one of five 20 times slower
+    If the one that is found so takes far longer than others, or has been silent for long, its
+    calls count eight times: idle as it is, it would only keep the call waiting. Simulated, with one of five 20 times slower
     than the others, p99 falls from 73 to 48 ms, that of the fleet when it is well; and with 50
     that are slow now and then from 94 to 84.
     """
 
-    __slots__ = ("_random",)
+    __slots__ = ("_clock", "_random")
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, clock: Clock) -> None:
         self._random = random
+        self._clock = clock
 
     def pick(self, candidates: Sequence[Endpoint], call: Call) -> Endpoint:
         chosen, best = self._least(candidates)
-        if chosen.latency.rank - best <= FAR:
+        far = chosen.latency.rank - best > FAR
+        if not far and not (chosen.outstanding and _silent(chosen, self._clock())):
             return chosen
-        quick, _ = self._least([e for e in candidates if e.latency.rank - best <= FAR])
+        now = self._clock()
+        others = [e for e in candidates if e.latency.rank - best <= FAR and not _silent(e, now)]
+        if not others:
+            return chosen
+        quick, _ = self._least(others)
         slow_load = (chosen.outstanding + 1) * chosen.share * SLOW
         return quick if (quick.outstanding + 1) * quick.share <= slow_load else chosen
 
@@ -76,6 +89,14 @@ class LeastLoaded(Balancer):
         return a if a.latency.rank <= b.latency.rank else b
 
 
+def _silent(endpoint: Endpoint, now: float) -> bool:
+    """Whether calls are outstanding there and none has been answered for far longer than usual."""
+    if not endpoint.outstanding:
+        return False
+    quiet = now - max(endpoint.busy_since, endpoint.answered)
+    return quiet > SILENCE_LEAST and quiet > SILENCE * endpoint.latency.usual
+
+
 @dataclass(frozen=True, slots=True)
 class LeastLoadedPolicy:
     """``least_loaded``: no fields."""
@@ -83,4 +104,4 @@ class LeastLoadedPolicy:
     name: ClassVar[str] = "least_loaded"
 
     def build(self, random: Random, clock: Clock, zone: str = "") -> Balancer:
-        return LeastLoaded(random)
+        return LeastLoaded(random, clock)

@@ -90,6 +90,8 @@ def _balanced(with_: _Balance, call: Call) -> Plan:
     endpoint = call.endpoint = with_.picker.pick(candidates, call)
     if len(candidates) == 1 and call.keep_late:
         call.abandon = partial(_elsewhere, call, group, call.abandon)
+    if not endpoint.outstanding:
+        endpoint.busy_since = started
     endpoint.outstanding += 1
     breaker = endpoint.breaker
     probe = breaker.state is not State.CLOSED and breaker.acquire(started)
