@@ -1,5 +1,5 @@
 """The sync stack: ``with seawall.sync.connect() as fleet``, for code without an event loop."""
 
-from seawall.transport.sync.channel import connect
+from seawall.sync_assembly import connect
 
 __all__ = ["connect"]
