@@ -109,8 +109,9 @@ class Endpoint:
     """
 
     __slots__ = (
-        "address", "answered", "breaker", "busy_since", "ejected", "fair_share", "instance", "latency", "outstanding", "paused", "problem",
-        "ready", "settled", "share", "since", "state", "tally", "transport",
+        "address", "answered", "breaker", "busy_since", "ejected", "fair_share", "instance",
+        "latency", "outstanding", "paused", "problem", "ready", "settled", "share", "since",
+        "state", "tally", "transport",
     )  # fmt: skip
 
     def __init__(
@@ -269,7 +270,7 @@ class Call:
     conclusive: Callable[[Failure], bool] | None = None
     """Asked about the failure of an attempt that was left running: does it end the call?"""
     eager = False
-    """Such a failure that doesn't is as good as if ``limit`` had passed: the next attempt begins."""
+    """Such a failure that doesn't begins the next attempt, as if ``limit`` had passed."""
     committed = False
     """Bound to the attempt in hand: the requests were not kept for another one."""
     endpoint: Endpoint | None = None

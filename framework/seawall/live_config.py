@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -119,7 +118,7 @@ def _object(text: str) -> str:
 def _stamp_of(path: Path) -> _Stamp:
     """What changes when the file does; None if there is none to look at."""
     try:
-        found = os.stat(path)
+        found = path.stat()
     except OSError:
         return None
     return found.st_mtime_ns, found.st_ino, found.st_size

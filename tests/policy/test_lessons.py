@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 
 from seawall.policy.breaker import BreakerPolicy
@@ -28,7 +30,7 @@ def test_who_only_fails_is_tried_later_and_later():
     world = world_of(fails())
     world.runner.sent.clear()
     turns = turns_of_the_bad_one(world, 300)
-    gaps = [later - earlier for earlier, later in zip(turns, turns[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(turns)]
     assert gaps[0] == pytest.approx(SUSPICION + 5.3, abs=2)
     assert gaps[1] == pytest.approx(2 * SUSPICION + 5.3, abs=2)
     assert max(gaps) < MOST_SUSPICION + 8

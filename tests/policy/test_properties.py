@@ -1,5 +1,7 @@
 """What holds for every call, whatever the servers, the policies and the deadlines are."""
 
+from itertools import pairwise
+
 from grpc import StatusCode
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -121,7 +123,7 @@ def test_a_breaker_moves_along_its_table_only(steps, policy):
         assert len(moves) - told == (breaker.state is not before)
     known = {(old, new) for (old, _), new in TRANSITIONS.items()}
     assert set(moves) <= known
-    assert all(later[0] is earlier[1] for earlier, later in zip(moves, moves[1:], strict=False))
+    assert all(later[0] is earlier[1] for earlier, later in pairwise(moves))
     assert not moves or moves[0][0] is State.CLOSED
 
 

@@ -14,7 +14,10 @@ from tests.policy.support import listing
 ADDRESSES = [f"10.0.{n // 250}.{n % 250}:80" for n in range(1000)]
 
 
-def subset_of(addresses, policy=SubsetPolicy(), seed="me"):
+DEFAULT = SubsetPolicy()
+
+
+def subset_of(addresses, policy=DEFAULT, seed="me"):
     subset = Subset(policy, seed)
     for address in addresses:
         subset.add(address)

@@ -115,22 +115,25 @@ def test_streams_have_no_default_deadline(servers, echo):
         assert 2 < reply.remaining < 3.0
 
 
-def test_a_stream_that_fails_before_its_first_message_is_retried(servers, echo):
+def test_a_stream_that_fails_before_its_first_message_is_retried(servers, echo, channel):
     for _ in range(2):
         servers.start().hook = failing(times=1)
+    connected(channel, 2)
     assert texts(echo.Count(THREE)) == ["0", "1", "2"]
 
 
-def test_it_is_retried_before_anybody_reads(servers, echo):
+def test_it_is_retried_before_anybody_reads(servers, echo, channel):
     for _ in range(2):
         servers.start().hook = failing(times=1)
+    connected(channel, 2)
     call = echo.Count(THREE)
     until(lambda: call._call.attempts and call._inner is not None and not call.done())
     assert texts(call) == ["0", "1", "2"]
 
 
-def test_the_same_requests_go_to_the_next_attempt(servers, echo):
+def test_the_same_requests_go_to_the_next_attempt(servers, echo, channel):
     services = [servers.start() for _ in range(2)]
+    connected(channel, 2)
     for service in services:
         service.hook = failing(times=1)
     assert echo.Join(requests(5)).text == "0,1,2,3,4"

@@ -76,9 +76,10 @@ def test_the_call_that_comes_with_a_response(servers, echo):
     assert call.code() is StatusCode.OK and call.done()
 
 
-def test_a_future_starts_at_once_and_needs_nobody_to_wait(servers, echo):
+def test_a_future_starts_at_once_and_needs_nobody_to_wait(servers, echo, channel):
     for _ in range(2):
         servers.start().hook = failing(times=1)
+    connected(channel, 2)
     call = echo.Say.future(REQUEST)
     until(call.done)
     assert call.code() is StatusCode.OK
@@ -183,9 +184,10 @@ def test_a_call_with_effects_is_not_repeated(servers, echo, channel, call):
 
 
 @WAYS
-def test_a_call_with_effects_is_repeated_if_the_server_vouches(servers, echo, call):
+def test_a_call_with_effects_is_repeated_if_the_server_vouches(servers, echo, channel, call):
     for _ in range(2):
         servers.start().hook = failing(trailing=(("grpc-retry-pushback-ms", "1"),), times=1)
+    connected(channel, 2)
     assert call(echo.Charge, REQUEST).text == "hello"
 
 

@@ -43,7 +43,7 @@ class PeakEwma:
         return self._cost
 
     def suspend(self, seconds: float) -> None:
-        """Have ``rank`` fall behind the others' for ``seconds`` more, until the next observation."""
+        """Have ``rank`` stay behind for ``seconds`` more, or until the next observation."""
         self.rank += seconds / TAU
 
     def read(self, now: float) -> float:

@@ -37,9 +37,9 @@ class LeastLoaded(Balancer):
     of two choices). Of two with unequal weights each is taken as often as its weight says.
 
     If the one that is found so takes far longer than others, or has been silent for long, its
-    calls count eight times: idle as it is, it would only keep the call waiting. Simulated, with one of five 20 times slower
-    than the others, p99 falls from 73 to 48 ms, that of the fleet when it is well; and with 50
-    that are slow now and then from 94 to 84.
+    calls count eight times: idle as it is, it would only keep the call waiting. Simulated, with
+    one of five 20 times slower than the others, p99 falls from 73 to 48 ms, that of the fleet when
+    it is well; and with 50 that are slow now and then from 94 to 83.
     """
 
     __slots__ = ("_clock", "_random")

@@ -84,12 +84,7 @@ def _balanced(with_: _Balance, call: Call) -> Plan:
             return found
         candidates = found
         started = with_.clock()
-    call.considered = len(candidates)
-    if with_.reports_from is not None and len(group.ready) >= with_.reports_from:
-        call.asks_load = True
-    endpoint = call.endpoint = with_.picker.pick(candidates, call)
-    if len(candidates) == 1 and call.keep_late:
-        call.abandon = partial(_elsewhere, call, group, call.abandon)
+    endpoint = _pick(with_, candidates, call)
     if not endpoint.outstanding:
         endpoint.busy_since = started
     endpoint.outstanding += 1
@@ -108,6 +103,17 @@ def _balanced(with_: _Balance, call: Call) -> Plan:
             endpoint.outstanding -= 1
         if probe:
             breaker.release()
+
+
+def _pick(with_: _Balance, candidates: Sequence[Endpoint], call: Call) -> Endpoint:
+    group, reports_from = with_.group, with_.reports_from
+    call.considered = len(candidates)
+    if reports_from is not None and len(group.ready) >= reports_from:
+        call.asks_load = True
+    endpoint = call.endpoint = with_.picker.pick(candidates, call)
+    if len(candidates) == 1 and call.keep_late:
+        call.abandon = partial(_elsewhere, call, group, call.abandon)
+    return endpoint
 
 
 def _elsewhere(call: Call, group: Group, allowed: Callable[[], bool] | None) -> bool:

@@ -36,8 +36,8 @@ class Group:
     """
 
     __slots__ = (
-        "_at", "_endpoints", "_listed", "_make", "_problem", "_spare", "_subset", "_unusable", "ask",
-        "ready", "resolved", "service", "slow_start", "tripped", "warming",
+        "_at", "_endpoints", "_listed", "_make", "_problem", "_spare", "_subset", "_unusable",
+        "ask", "ready", "resolved", "service", "slow_start", "tripped", "warming",
     )  # fmt: skip
 
     def __init__(
@@ -215,7 +215,7 @@ class Group:
             self._offer(endpoint)
         if not set(turnover.changed).isdisjoint(self.ready):
             # Another snapshot: balancers keep what they worked out from the old facts with it.
-            self.ready = tuple(list(self.ready))
+            self.ready = (*self.ready,)
         return turnover
 
     def _withdraw(self, removed: list[Endpoint]) -> None:

@@ -96,7 +96,7 @@ class Lessons:
         endpoint.outstanding -= 1
         verdict, now = classify(end), self._clock()
         if verdict is Verdict.CANCELLED and not end.ok and end.limit:
-            # Another attempt was faster: no wonder, unless nothing has come from here all the while.
+            # Another attempt was faster: no wonder, unless nothing has come from here meanwhile.
             verdict = Verdict.FAULT if endpoint.answered < started else Verdict.UNTOLD
         endpoint.breaker.learn(verdict, now)
         if verdict is Verdict.FAULT:

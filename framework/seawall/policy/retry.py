@@ -28,7 +28,7 @@ kept by its core for itself: what a caller puts there does not arrive (seen with
 
 NO_RETRY: Final = ("seawall-no-retry", "1")
 """Metadata: somebody above tries again already, so calls made for this attempt are not repeated,
-nor those made for them. Else three layers of three attempts make 27 calls; so they make 7 at most."""
+nor those made for them. Else three layers of three attempts make 27 calls; so it is 7 at most."""
 
 MOST_PAUSE = 60.0
 """Seconds; a server that asks for more with its pushback is taken to mean: don't."""
@@ -100,14 +100,8 @@ class Retrier:
         """Seconds to wait before the next attempt; None = there is no next one."""
         if not self.retryable(call, failure):
             return None
-        if call.alone and failure.refusal is None:
-            call.note("not retried: a caller further up is trying again already")
-            return None
-        if call.committed:
-            call.note("not retried: more requests had been sent than are kept for another attempt")
-            return None
-        if failure.stop:
-            call.note("not retried: the server asked not to be tried again")
+        if reason := _forbidden(call, failure):
+            call.note(f"not retried: {reason}")
             return None
         if call.attempt >= self.policy.max_attempts:
             if failure.refusal is not None:
@@ -161,6 +155,17 @@ class Retrier:
         return listed
 
 
+def _forbidden(call: Call, failure: Failure) -> str | None:
+    """Why there must not be another attempt, whatever the policy says; None = there may."""
+    if call.alone and failure.refusal is None:
+        return "a caller further up is trying again already"
+    if call.committed:
+        return "more requests had been sent than are kept for another attempt"
+    if failure.stop:
+        return "the server asked not to be tried again"
+    return None
+
+
 def retry(policy: RetryPolicy, budget: Budget, clock: Clock, random: Random) -> Layer:
     """Attempt a call again as ``policy`` and ``budget`` allow, each time at another endpoint.
 
@@ -203,13 +208,17 @@ def attempts(inner: Handler, retrier: Retrier, call: Call) -> Plan:
                     yield Sleep(delay)
                 call.attempt += 1
                 call.marks = ((NUMBER, str(call.attempt)), NO_RETRY)
-            if call.endpoint is not None and call.endpoint not in call.tried:
-                call.tried += (call.endpoint,)
+            _elsewhere_next(call)
     except LateAnswer as late:
         outcome = late.outcome
     if outcome.ok:
         retrier.budget.success()
     return outcome
+
+
+def _elsewhere_next(call: Call) -> None:
+    if call.endpoint is not None and call.endpoint not in call.tried:
+        call.tried += (call.endpoint,)
 
 
 def _free(call: Call, failure: Failure) -> bool:

@@ -164,8 +164,8 @@ def pushback_of(trailing: Iterable[tuple[str, Any]] | None) -> tuple[float | Non
 def story_of(title: str, attempts: Iterable[Attempt], notes: Iterable[str]) -> str:
     """A call told in lines: what became of it, each failed attempt, what there is to say."""
     tried = (
-        f"attempt {a.number} at {a.address} (of {a.candidates}): {a.code.name} after {a.duration * 1000:.1f} ms"
-        + (f": {a.details}" if a.details else "")
+        f"attempt {a.number} at {a.address} (of {a.candidates}): "
+        f"{a.code.name} after {a.duration * 1000:.1f} ms" + (f": {a.details}" if a.details else "")
         for a in attempts
     )
     return "\n  ".join([title, *tried, *notes])
