@@ -1,16 +1,8 @@
-"""The sync driver: it performs a plan's effects on threads, under its service's lock.
-
-What the lock guards is stepped by whichever thread has news: the caller's own while that drives
-(``drive``), gRPC's or the timers' otherwise. What may take long (sending an attempt, calling the
-user back) is noted under the lock and done after it (``_todo``).
-"""
+"""The sync driver: it performs a plan's effects on threads, under its service's lock."""
 
 from __future__ import annotations
 
-import threading
 import time
-from _thread import LockType, allocate_lock
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -18,33 +10,13 @@ from typing import Any
 from grpc import StatusCode
 
 from seawall.call import Failure, Outcome
-from seawall.policy.plan import Await, Run
-from seawall.transport.driver import CANCELLED, OUTRUN, Cancellable, Driver, Items
+from seawall.policy.plan import Run
+from seawall.transport.driver import CANCELLED, OUTRUN, Cancellable, Items
 from seawall.transport.sync.attempts import Attempt, Blocking, Managed
+from seawall.transport.sync.stepping import Stepping
 from seawall.transport.sync.timers import Alarm
 from seawall.transport.sync.twin import Twin
 from seawall.transport.sync.user_code import answer_of, call_back
-
-Job = Callable[[], None]
-
-
-class Timer(Alarm):
-    """A wait of one plan."""
-
-    __slots__ = ("_driver", "do", "due", "mine")
-
-    def __init__(self, driver: SyncDriver, do: Job, due: float, *, mine: bool) -> None:
-        self._driver = driver
-        self.do = do
-        self.due = due
-        self.mine = mine
-        """Whether the caller's own thread keeps the time."""
-
-    def ring(self) -> None:
-        self._driver.enter(self._driver._timed, self)
-
-    def cancel(self) -> None:
-        """Nothing to do: who rings looks whether the plan still waits for it."""
 
 
 class Limit(Alarm):
@@ -60,86 +32,17 @@ class Limit(Alarm):
         self._driver.enter(self._driver._overdue, self._attempt)
 
 
-class SyncDriver(Driver):
-    """One call under way. Methods with an underscore are called with the service's lock held."""
+class SyncDriver(Stepping):
+    """One call under way."""
 
-    _timer: Timer | None = None
-    _alarm: Any = None
-    _todo: deque[Job] | None = None
     channel: Any = None
     """Kept from being collected, and so closed, while there is the call."""
-    _here = False
-    """The caller's own thread is stepping the plan."""
-    _elsewhere = False
-    """Another thread is."""
-    _drives = False
-    """The caller's own thread carries the call, and does what there is to do."""
-    _busy = False
-    """It is held up in an attempt; others go on with the plan meanwhile, if it takes too long."""
     _job: Blocking | Run | None = None
     """What the caller's thread is to do next."""
-    _inbox: deque[Job] | None = None
-    _bells: list[LockType] | None = None
-    """Of the threads that wait for a change of this call."""
 
     def __init__(self, first: Any, bound: Any, *facts: Any) -> None:
         super().__init__(bound, *facts)
         self._first = first
-        self._lock = bound.lock
-
-    # --- the lock -----------------------------------------------------------------------------
-
-    def enter(self, do: Callable[..., None], *arguments: Any) -> None:
-        """Have something done with the lock held: by the thread that drives the call, if that is
-        free; else here, in the caller's context, and then what has to be done without the lock."""
-        with self._lock:
-            if self._drives and not self._busy and self._outcome is None:
-                self._hand(partial(do, *arguments))
-            else:
-                self._elsewhere = True
-                try:
-                    self._context.run(do, *arguments)
-                finally:
-                    self._elsewhere = False
-        if self._todo:
-            self._do_all()
-
-    def begin(self) -> None:
-        """Begin the call; it goes on by itself."""
-        self.enter(self._begin_plan)
-
-    def _begin_plan(self) -> None:
-        if self._outcome is None:  # the channel may have been closed in this moment
-            self._step(None)
-
-    def _do_all(self) -> None:
-        todo = self._todo
-        while todo:
-            try:
-                job = todo.popleft()
-            except IndexError:  # another thread was faster
-                return
-            job()
-
-    def _outside(self, job: Job) -> None:
-        """Have ``job`` done after the lock is given back."""
-        if self._todo is None:
-            self._todo = deque()
-        self._todo.append(job)
-
-    def _post(self, do: Job) -> None:
-        """Have ``do`` done soon, but not here, where somebody else's plan is being stepped."""
-        if self._drives and not self._busy and self._outcome is None:
-            self._hand(do)
-        else:
-            self._bound.limits.soon(partial(self.enter, do))
-
-    def _hand(self, do: Job) -> None:
-        """Leave it to the thread that drives."""
-        if self._inbox is None:
-            self._inbox = deque()
-        self._inbox.append(do)
-        self._ring()
 
     # --- driving ------------------------------------------------------------------------------
 
@@ -184,35 +87,6 @@ class SyncDriver(Driver):
         if mine is not None and not self._inbox and time.monotonic() >= mine.due:
             self._enter_here(self._timed, mine)
 
-    def wait_until(self, holds: Callable[[], Any], timeout: float | None = None) -> bool:
-        """Wait for something about this call that ``_ring`` tells of. False if time was up."""
-        until = None if timeout is None else time.monotonic() + timeout
-        while not holds():
-            left = -1.0 if until is None else min(until - time.monotonic(), threading.TIMEOUT_MAX)
-            if until is not None and left <= 0:
-                return False
-            bell = allocate_lock()
-            bell.acquire()
-            with self._lock:
-                if holds():
-                    return True
-                if self._bells is None:
-                    self._bells = []
-                self._bells.append(bell)
-            try:
-                bell.acquire(True, left)
-            finally:
-                with self._lock:
-                    if self._bells and bell in self._bells:
-                        self._bells.remove(bell)
-        return True
-
-    def _ring(self) -> None:
-        """Wake who waits for a change of this call."""
-        bells, self._bells = self._bells, []
-        for bell in bells or ():
-            bell.release()
-
     # --- attempts -----------------------------------------------------------------------------
 
     def _begin(self, make: Callable[..., Any], timeout: float | None, metadata: Items) -> Any:
@@ -230,9 +104,8 @@ class SyncDriver(Driver):
         return self._first
 
     def attempt_started(self, attempt: Attempt) -> None:
-        if self._bells:
-            with self._lock:
-                self._ring()
+        with self._lock:
+            self._ring()
 
     def attempt_ended(self, attempt: Attempt) -> None:
         self.enter(self._end_of, attempt)
@@ -250,25 +123,6 @@ class SyncDriver(Driver):
     def _failure_of(self, inner: Attempt, code: StatusCode, connected: bool) -> Failure:
         return inner.failure(connected)
 
-    # --- waiting ------------------------------------------------------------------------------
-
-    def _later(self, seconds: float, do: Job) -> Cancellable:
-        timer = Timer(self, do, time.monotonic() + seconds, mine=self._here)
-        if not timer.mine:
-            self._bound.limits.set(timer, timer.due)
-        return timer
-
-    def _timed(self, timer: Timer) -> None:
-        if timer is self._timer and self._outcome is None:
-            self._timer = None
-            timer.do()
-
-    def _unpark(self) -> None:
-        timer, self._timer = self._timer, None
-        if timer is not None and not timer.mine:
-            self._bound.limits.cancel(timer)
-        super()._unpark()
-
     def _set_alarm(self, due: float) -> None:
         self._alarm = limit = Limit(self, self._inner)
         self._bound.limits.set(limit, due)
@@ -277,11 +131,6 @@ class SyncDriver(Driver):
         if attempt is self._inner and self._outcome is None:
             self._alarm = None
             self._give_up()
-
-    def _await(self, effect: Await) -> None:
-        self._timer = self._later(effect.seconds, self._changed)  # type: ignore[assignment]
-        self._parked = self._discovery.waiting if effect.on is None else effect.on
-        self._parked.wait(self, partial(self._post, self._changed))
 
     # --- the user's functions -----------------------------------------------------------------
 

@@ -20,9 +20,9 @@ from grpc import StatusCode
 from seawall.call import Call, Failure, Outcome, Success
 from seawall.policy.plan import Plan
 from seawall.transport.driver import Items
-from seawall.transport.sync.attempts import Streamed
 from seawall.transport.sync.requesting import Requesting
 from seawall.transport.sync.rpc import SyncRpc
+from seawall.transport.sync.streamed import Streamed
 from seawall.transport.sync.twin import Twin
 
 _END: Final = object()
