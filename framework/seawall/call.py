@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from grpc import StatusCode
 
+from seawall.criticality import DEFAULT, Criticality
+
 if TYPE_CHECKING:
     from seawall.errors import Refused
 
@@ -16,10 +18,23 @@ WEIGHT: Final = "weight"
 missing or makes no sense, 0 = nothing."""
 LEAST_WEIGHT: Final = 1e-6
 MOST_WEIGHT: Final = 1e6
+ZONE: Final = "zone"
+"""The fact that says where an instance runs."""
 PAUSED: Final = "paused"
 """The fact that says, if it is true, that an instance wants no new calls for now."""
 
 JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
+
+
+def fact_of(facts: Mapping[str, JSON], name: str) -> str:
+    """What an instance says of itself under ``name``, as text; empty = nothing."""
+    value = facts.get(name)
+    return "" if value is None else str(value)
+
+
+def is_paused(facts: Mapping[str, JSON]) -> bool:
+    """Whether an instance of these facts wants no new calls."""
+    return facts.get(PAUSED) is True or facts.get(WEIGHT) == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +126,7 @@ class Endpoint:
     __slots__ = (
         "address", "answered", "breaker", "busy_since", "ejected", "fair_share", "instance",
         "latency", "outstanding", "paused", "problem", "ready", "settled", "share", "since",
-        "state", "tally", "transport",
+        "stands_for", "state", "tally", "transport",
     )  # fmt: skip
 
     def __init__(
@@ -131,6 +146,8 @@ class Endpoint:
         """Its outcomes since the last sweep, for outlier detection alone."""
         self.state: Any = None
         """The balancer's own notes about it."""
+        self.stands_for = 1.0
+        """How many instances of its zone or version it stands for in this client's subset."""
         self.since: float | None = None
         """When the balance layer first saw it, or saw it again; None = it hasn't."""
         self.answered = 0.0
@@ -151,7 +168,7 @@ class Endpoint:
         self.instance = instance
         facts = instance.metadata
         weight = facts.get(WEIGHT)
-        self.paused = facts.get(PAUSED) is True or weight == 0
+        self.paused = is_paused(facts)
         """It wants no new calls for now, and stays connected."""
         usable = isinstance(weight, int | float) and LEAST_WEIGHT <= weight <= MOST_WEIGHT
         self.fair_share = 1.0 / weight if usable and weight != 1 else 1  # type: ignore[operator]
@@ -292,6 +309,8 @@ class Call:
     alone = False
     """Somebody above retries: make one attempt that may be run, no more."""
     options: Mapping[str, Any] | None = None
+    criticality: Criticality = DEFAULT
+    """How much it matters: servers are told, and shed the least critical first."""
     headers: tuple[tuple[str, str | bytes], ...] = ()
     """The metadata that the caller gave."""
     request: bytes | None = None

@@ -9,6 +9,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final
 
+from seawall.call import Call
+from seawall.criticality import DEFAULT, SENT, Criticality, criticality_named
+
 
 @dataclass(slots=True)
 class Inbound:
@@ -20,6 +23,8 @@ class Inbound:
     """Its caller wants to be told how much there is to do here."""
     alone: bool = False
     """Its caller, or one above, is trying again already: calls made for it are not repeated."""
+    criticality: Criticality = DEFAULT
+    """How much it matters; so do the calls made for it."""
 
 
 UNSET: Final[Any] = object()
@@ -30,12 +35,58 @@ inbound: ContextVar[Inbound | None] = ContextVar("seawall_inbound", default=None
 current_options: ContextVar[Mapping[str, Any] | None] = ContextVar("seawall_options", default=None)
 
 
+answering: ContextVar[tuple[str, ...]] = ContextVar("seawall_answering", default=())
+"""The paths of the methods that have failed and that another one is called for now, by their
+configs: none of them is asked to answer in turn."""
+
+
+@contextmanager
+def answering_for(path: str) -> Iterator[None]:
+    """Calls that are started within answer for the method at ``path``."""
+    token = answering.set((*answering.get(), path))
+    try:
+        yield
+    finally:
+        answering.reset(token)
+
+
+@contextmanager
+def without_fallback() -> Iterator[None]:
+    """Calls within are not answered by the fallback that is at work: it would call itself, level
+    upon level, while what it calls is away. Those that set one of their own are."""
+    chosen = current_options.get()
+    if chosen is None or "fallback" not in chosen:
+        yield
+        return
+    token = current_options.set({name: chosen[name] for name in chosen if name != "fallback"})
+    try:
+        yield
+    finally:
+        current_options.reset(token)
+
+
+def inherit(call: Call, served: Inbound | None) -> tuple[tuple[str, str | bytes], ...]:
+    """Give a call what the code runs under that makes it: options, and what it serves.
+
+    Returns what the servers are told of that, as metadata.
+    """
+    call.options = chosen = current_options.get()
+    if served is not None:
+        if served.alone:
+            call.alone = True
+        call.criticality = served.criticality
+    if chosen is not None:
+        call.criticality = chosen.get("criticality", call.criticality)
+    return () if call.criticality is DEFAULT else SENT[call.criticality]
+
+
 @contextmanager
 def options(
     *,
     fallback: Any = UNSET,
     hedge: bool | float = UNSET,
     hash_key: str = UNSET,
+    criticality: str | Criticality = UNSET,
 ) -> Iterator[None]:
     """Options for the calls that are started within the ``with`` block.
 
@@ -47,14 +98,19 @@ def options(
         another instance too; True: as long as 95 % of the calls take; False: never.
     hash_key: calls with the same key go to the same instance, if the balancer is
         ``ring_hash_experimental``.
+    criticality: what overloaded servers shed first: ``sheddable``, ``sheddable_plus``, ``critical``
+        (the default, or that of the request being served) or ``critical_plus``. Servers pass it on
+        with the calls that they make for the request.
 
     Blocks nest; the inner one wins. They apply to this task and to tasks started in the block.
-    Raises ``ValueError`` for a delay that makes no sense.
+    Raises ``ValueError`` for a delay or a class that makes no sense.
     """
     if not isinstance(hedge, bool) and hedge is not UNSET and not 0 < hedge < math.inf:
         raise ValueError(f"hedge must be True, False or seconds above zero, not {hedge!r}")
     given = {"fallback": fallback, "hedge": hedge, "hash_key": hash_key}
     chosen = {name: value for name, value in given.items() if value is not UNSET}
+    if criticality is not UNSET:
+        chosen["criticality"] = criticality_named(criticality)
     token = current_options.set({**(current_options.get() or {}), **chosen})
     try:
         yield

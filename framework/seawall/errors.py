@@ -59,3 +59,12 @@ class RegistryUnavailable(RegistryError):
 
 class ServiceError(SeawallError):
     """A service can't be started as it is written or configured."""
+
+
+def in_words(error: BaseException) -> str:
+    """What an error is, in a line of 300 characters at most; it may be one that can't say it."""
+    try:
+        words = repr(error)
+    except Exception:
+        words = f"{type(error).__name__}, which can't be described"
+    return words if len(words) <= 300 else words[:297] + "..."

@@ -4,19 +4,27 @@ Parts emit frozen event objects to a ``Listener``; telemetry turns them into log
 emitted when something *changes*, never for every call.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import ClassVar
 
+from seawall.records import Record
 
-@dataclass(frozen=True, slots=True)
-class Event:
+
+class Event(Record):
     """Base of all events."""
 
     level: ClassVar[str] = "info"
 
 
-@dataclass(frozen=True, slots=True)
+class Repair(Event):
+    """Base of the events that tell of something that was broken and that the framework mended."""
+
+    kind: ClassVar[str] = ""
+    """What was mended, in a word: the label of the counter of repairs."""
+
+
 class InstancesChanged(Event):
     """The instances of a service that are in use changed, as a rule because the registry's list
     did; see ``MassExpiry`` for the exception."""
@@ -28,7 +36,6 @@ class InstancesChanged(Event):
     total: int
 
 
-@dataclass(frozen=True, slots=True)
 class FactsChanged(Event):
     """Instances announced other facts: their weight, or that they are paused, say."""
 
@@ -36,7 +43,6 @@ class FactsChanged(Event):
     addresses: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class MassExpiry(Event):
     """Most instances vanished from the registry without a goodbye and some still answer their
     health check: these are kept in use until they are listed again, leave, or stop answering."""
@@ -47,7 +53,6 @@ class MassExpiry(Event):
     """How many answer, and are kept."""
 
 
-@dataclass(frozen=True, slots=True)
 class EndpointConnected(Event):
     """An instance can be picked from now on."""
 
@@ -55,7 +60,6 @@ class EndpointConnected(Event):
     address: str
 
 
-@dataclass(frozen=True, slots=True)
 class EndpointLost(Event):
     """The connection to an instance broke: it isn't picked until it is back."""
 
@@ -64,7 +68,6 @@ class EndpointLost(Event):
     address: str
 
 
-@dataclass(frozen=True, slots=True)
 class BreakerChanged(Event):
     """An endpoint's breaker moved from one state to another."""
 
@@ -75,7 +78,6 @@ class BreakerChanged(Event):
     new: str
 
 
-@dataclass(frozen=True, slots=True)
 class EndpointEjected(Event):
     """Outlier detection took an instance out of the picks, as it fails more than the others."""
 
@@ -88,7 +90,6 @@ class EndpointEjected(Event):
     """Seconds until it may be back."""
 
 
-@dataclass(frozen=True, slots=True)
 class EndpointReturned(Event):
     """An instance that outlier detection had ejected may be picked again."""
 
@@ -96,7 +97,6 @@ class EndpointReturned(Event):
     address: str
 
 
-@dataclass(frozen=True, slots=True)
 class ThrottlingStarted(Event):
     """A service refuses so many calls as overload that this client begins to keep calls back."""
 
@@ -106,14 +106,12 @@ class ThrottlingStarted(Event):
     """That a call was kept back at that moment."""
 
 
-@dataclass(frozen=True, slots=True)
 class ThrottlingEnded(Event):
     """For a whole window no call was kept back. Noticed, and told, with a later call."""
 
     service: str
 
 
-@dataclass(frozen=True, slots=True)
 class RegistryLost(Event):
     """The registry can't be reached; the last good lists stay in use."""
 
@@ -122,7 +120,6 @@ class RegistryLost(Event):
     problem: str
 
 
-@dataclass(frozen=True, slots=True)
 class RegistryRegained(Event):
     """The registry answers again."""
 
@@ -131,16 +128,15 @@ class RegistryRegained(Event):
     """Seconds since it was lost."""
 
 
-@dataclass(frozen=True, slots=True)
-class RegistrationRestored(Event):
+class RegistrationRestored(Repair):
     """This process's own registration had gone (lease lost, key deleted) and was put again."""
 
     level: ClassVar[str] = "warning"
+    kind: ClassVar[str] = "registration"
     registry: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
 class MalformedEntry(Event):
     """An entry of the registry can't be read; it is skipped. Told once for each value."""
 
@@ -150,7 +146,6 @@ class MalformedEntry(Event):
     problem: str
 
 
-@dataclass(frozen=True, slots=True)
 class SnapshotUsed(Event):
     """The registry gave no list in time: the last good one, kept on disk, is used until it does."""
 
@@ -162,7 +157,6 @@ class SnapshotUsed(Event):
     """Seconds since the registry was last known to agree with it."""
 
 
-@dataclass(frozen=True, slots=True)
 class SnapshotRefused(Event):
     """A last good list on disk, or the directory, can't be trusted: it is as if it weren't there.
 
@@ -174,7 +168,6 @@ class SnapshotRefused(Event):
     problem: str
 
 
-@dataclass(frozen=True, slots=True)
 class SnapshotFailed(Event):
     """Last good lists can't be written: a process that starts in an outage may have none.
 
@@ -185,14 +178,12 @@ class SnapshotFailed(Event):
     problem: str
 
 
-@dataclass(frozen=True, slots=True)
 class ConfigReplaced(Event):
     """Another service config is in force for the calls that are started from now on."""
 
     source: str
 
 
-@dataclass(frozen=True, slots=True)
 class ConfigRefused(Event):
     """A service config that was to replace the one in force makes no sense, or can't be read: the
     last good one stays. Told once for each problem."""
@@ -200,6 +191,37 @@ class ConfigRefused(Event):
     level: ClassVar[str] = "warning"
     source: str
     problem: str
+
+
+class ServiceNotReady(Event):
+    """A service of this process takes no new calls: what it requires is missing, or its own check
+    says so. Told again when it is for another reason."""
+
+    level: ClassVar[str] = "warning"
+    service: str
+    reason: str
+
+
+class ServiceReady(Repair):
+    """A service of this process that was not ready takes calls again."""
+
+    kind: ClassVar[str] = "readiness"
+    service: str
+    away: float
+    """Seconds for which it was not ready."""
+
+
+class LoopBlocked(Event):
+    """The event loop did not turn for a while. Told when it turns again, for every such time; the
+    log names each place once, with its stack, while it is blocked."""
+
+    level: ClassVar[str] = "debug"
+    by: str
+    """The handler or the task that ran, by its qualified name."""
+    place: str
+    """``file:line`` in it."""
+    duration: float
+    """Seconds."""
 
 
 Listener = Callable[[Event], None]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
+import reprlib
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn, overload
 
@@ -12,7 +12,19 @@ from grpc import StatusCode
 
 from seawall.errors import ConfigError
 
-_DURATION: Final = re.compile(r"(\d{1,12})(\.\d{1,9})?s")
+MOST: Final = 2**31 - 1
+"""No whole number in a config is above this: counts and sizes that are would be mistakes, and what
+reckons with them stays within what a float holds."""
+
+_DURATION: Final = re.compile(r"(\d{1,12})(\.\d{1,9})?s", re.ASCII)
+_LONGEST: Final = 60
+"""Characters of a name or a value in an error: a document may be hostile, and errors are logged."""
+
+_BRIEF: Final = reprlib.Repr()
+"""Says what a value is, however large it is and however deep."""
+_BRIEF.maxlevel = 3
+_BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = _LONGEST
+
 _CODES: Final[dict[str | int, StatusCode]] = {
     **{code.name: code for code in StatusCode},
     **{code.value[0]: code for code in StatusCode},
@@ -42,6 +54,8 @@ class Fields:
         """Refuse fields of any other name."""
         for name in self._values:
             if name not in known:
+                import difflib  # only for those who mistype
+
                 near = difflib.get_close_matches(str(name), known, 1)
                 hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
                 raise self.wrong(f"is not a field that seawall knows; {hint}", str(name))
@@ -116,12 +130,14 @@ class Fields:
         return float(value)
 
     def integer(self, name: str, default: int | None = None, *, least: int) -> int:
-        """A whole number; required if there is no default."""
+        """A whole number, ``MOST`` at most; required if there is no default."""
         value = self._values.get(name)
         if value is None and default is not None:
             return default
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             self._expected(name, f"a whole number of {least} or more", value)
+        if value > MOST:
+            self._expected(name, f"a whole number of {MOST} or less", value)
         return int(value)
 
     def percentage(self, name: str, default: int) -> int:
@@ -170,10 +186,20 @@ class Fields:
         return frozenset(codes)
 
     def _at(self, name: str) -> str:
-        return ".".join(part for part in (self._path, name) if part)
+        return ".".join(part for part in (self._path, in_brief(name)) if part)
 
     def _expected(self, name: str, what: str, value: object) -> NoReturn:
-        got = "nothing" if value is None else repr(value)
-        if len(got) > 60:
-            got = got[:57] + "..."
+        got = "nothing" if value is None else _shown(value)
         raise self.wrong(f"must be {what}, not {got}", name)
+
+
+def in_brief(text: str) -> str:
+    """``text``, or its beginning if it is long."""
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+
+
+def _shown(value: object) -> str:
+    try:
+        return in_brief(_BRIEF.repr(value))
+    except ValueError:
+        return "a number of thousands of digits"  # Python writes none that are that long

@@ -10,26 +10,31 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from seawall.balancer import Balancer, needs_of
 from seawall.balancer.latency import PeakEwma
 from seawall.call import Call, Endpoint, Instance, LoadReport, Method, Outcome, Success
 from seawall.clock import Clock, Random
 from seawall.config import BudgetPolicy, MethodPolicy, ServiceConfig
 from seawall.events import BreakerChanged, Listener
+from seawall.policy.backpressure import COOPERATIVE, Backpressure, backpressure
 from seawall.policy.balance import balance
 from seawall.policy.breaker import Breaker, State
 from seawall.policy.budget import Budget, RetryBudget, RetryThrottle
-from seawall.policy.bulkhead import Bulkhead, bulkhead
+from seawall.policy.bulkhead import Bulkhead, BulkheadPolicy, bulkhead
 from seawall.policy.deadline import deadline
 from seawall.policy.fallback import Told, fallback
 from seawall.policy.group import Group, Turnover
-from seawall.policy.hedge import hedge
+from seawall.policy.hedge import HedgePolicy, hedge
 from seawall.policy.outlier import Outliers
+from seawall.policy.percentile import Percentile
 from seawall.policy.plan import Handler, Layer, send, stack
-from seawall.policy.rate import RateLimit, rate_limit
+from seawall.policy.rate import RateLimit, RatePolicy, rate_limit
 from seawall.policy.retry import retry
+from seawall.policy.sharing import Names, Shared
 from seawall.policy.stale import StaleAnswers, stale_if_error
-from seawall.policy.subset import Subset
+from seawall.policy.subset import Parting, Subset
 from seawall.policy.throttle import Throttle, throttle
+from seawall.policy.warmup import end_warm_up
 
 Make = Callable[[Instance], Endpoint | None]
 
@@ -73,7 +78,8 @@ class Pipeline:
     """What all calls of one client to one service share: endpoints, balancer, budgets, limits.
 
     ``make`` builds the endpoint of an instance, with ``endpoint()`` and a connection; None if it
-    can't be one. Statistics stay when ``reconfigure`` puts another config in force.
+    can't be one. When ``reconfigure`` puts another config in force all goes on that it leaves as it
+    was: statistics, what runs and waits, and the state of each policy that is the same.
     """
 
     def __init__(
@@ -85,8 +91,32 @@ class Pipeline:
     ) -> None:
         self.service = service
         self._setting = setting
-        self.group = Group(service, make, Subset(config.subset, setting.seed))
-        self._adopt(config)
+        self._config = config
+        self.group = Group(service, make, self._subset(config))
+        self.group.slow_start = config.slow_start is not None
+        self.balancer = self._new_balancer(config)
+        self._budget = _budget(config, config.budget, setting.clock)
+        self._hedging_budget = _budget(config, config.hedging_budget, setting.clock)
+        self._outliers = self._new_outliers(config)
+        self._throttle = self._new_throttle(config)
+        self._backpressure = Backpressure(service, setting.listener, COOPERATIVE)
+        """Is asked while there is no throttle."""
+        self._bulkheads = Shared[BulkheadPolicy, Bulkhead](
+            lambda policy: Bulkhead(policy, service), Bulkhead.follow
+        )
+        self._rates = Shared[RatePolicy, RateLimit](
+            lambda policy: RateLimit(policy, service),
+            lambda state, policy: state.follow(policy, setting.clock()),
+        )
+        self._answers: dict[str, StaleAnswers] = {}
+        """By method, what ``staleIfError`` has kept."""
+        self._usual: dict[str, Percentile] = {}
+        """By method, how long its hedged calls take."""
+
+    @property
+    def retries_left(self) -> float:
+        """How many retries the budget would allow now."""
+        return self._budget.left
 
     def endpoint(self, instance: Instance) -> Endpoint:
         """An endpoint without a connection."""
@@ -112,7 +142,7 @@ class Pipeline:
             # Above what counts or waits: a call without time is refused before.
             deadline,
             # Above the queue and the budget: what the service would refuse takes no place in them.
-            self._throttle,
+            self._keeping_back(),
             self._rate(policy),
             # Above retry: a call keeps its place whatever its attempts.
             self._bulkhead(policy),
@@ -123,6 +153,7 @@ class Pipeline:
                 self._hedging_budget,
                 clock,
                 random,
+                self._usual_of(method, policy),
             ),
             # Picks among those that their breakers admit, and tells the picked one how it went.
             balance(
@@ -132,67 +163,124 @@ class Pipeline:
                 outliers=self._outliers,
                 slow_start=self._config.slow_start,
                 load_of=setting.reading.load,
+                backpressure=None if self._throttle is not None else self._backpressure,
             ),
             setting.inner,
         ]
         return stack((layer for layer in layers if layer is not None), send)
+
+    def rehearse(self, config: ServiceConfig) -> None:
+        """Raise what ``reconfigure`` would, and change nothing: a balancer of the user's own may
+        fail to be made, or be none."""
+        balancer = self._new_balancer(config)
+        if not (callable(balancer.pick) and callable(balancer.report)):
+            raise TypeError(f"{type(balancer).__name__} is no balancer")
 
     def reconfigure(self, config: ServiceConfig) -> Turnover:
         """Put another config in force; returns which endpoints it brings into use and out of it.
 
         Handlers that were made before go on as they are.
         """
-        resized = config.subset != self._config.subset
-        self._adopt(config)
+        before = self._config
+        if config.balancer != before.balancer:
+            self.balancer = self._new_balancer(config)
+            for endpoint in self.group.endpoints:
+                endpoint.state = None
+        self._config = config
+        self._renew(before, config)
+        self._carry(config)
         for endpoint in self.group.endpoints:
             endpoint.breaker.follow(config.breaker)
-            endpoint.state = endpoint.tally = None
-            endpoint.ejected = False
-            self.group.trip(endpoint)
-        subset = Subset(config.subset, self._setting.seed)
-        return self.group.resize(subset) if resized else Turnover()
-
-    def _adopt(self, config: ServiceConfig) -> None:
-        setting, clock, random = self._setting, self._setting.clock, self._setting.random
-        self._config = config
-        self._limits: dict[int, Any] = {}
-        """Bulkheads and rate limits, by the identity of the policy that asks for them: all methods
-        that one entry names share one."""
-        self.balancer = config.balancer.build(random, clock, setting.zone)
-        self._budget = _budget(config, config.budget, clock)
-        self._hedging_budget = _budget(config, config.hedging_budget, clock)
-        self._outliers = (
-            Outliers(config.outliers, self.group, clock, random, setting.listener)
-            if config.outliers is not None
-            else None
-        )
-        self._throttle = (
-            throttle(Throttle(config.adaptive, self.service, setting.listener), clock, random)
-            if config.adaptive is not None
-            else None
-        )
         self.group.slow_start = config.slow_start is not None
+        if config.slow_start is None:
+            end_warm_up(self.group)
+        if (config.subset, needs_of(config.balancer)) == (before.subset, needs_of(before.balancer)):
+            return Turnover()
+        return self.group.resize(self._subset(config))
+
+    def _renew(self, before: ServiceConfig, config: ServiceConfig) -> None:
+        """Begin anew with what is shared by all calls, where the config says something new."""
+        clock = self._setting.clock
+        if (config.throttle, config.budget) != (before.throttle, before.budget):
+            self._budget = _budget(config, config.budget, clock)
+        if (config.throttle, config.hedging_budget) != (before.throttle, before.hedging_budget):
+            self._hedging_budget = _budget(config, config.hedging_budget, clock)
+        if config.adaptive != before.adaptive:
+            if self._throttle is not None:
+                self._throttle.end()
+            self._throttle = self._new_throttle(config)
+        if config.outliers != before.outliers:
+            if self._outliers is not None:
+                self._outliers.end()
+            self._outliers = self._new_outliers(config)
+
+    def _carry(self, config: ServiceConfig) -> None:
+        """Go on with what methods have for themselves, by the rules that they have now."""
+        entries: dict[Names, MethodPolicy] = {
+            policy.names: policy
+            for (service, _), policy in config.methods.items()
+            if service in (self.service, "")
+        }
+        self._bulkheads.carry({n: p.bulkhead for n, p in entries.items() if p.bulkhead is not None})
+        self._rates.carry({n: p.rate for n, p in entries.items() if p.rate is not None})
+        for path, answers in list(self._answers.items()):
+            stale = config.for_method(Method.from_path(path)).stale
+            if stale is None or not answers.follow(stale):
+                del self._answers[path]
+
+    def _subset(self, config: ServiceConfig) -> Subset:
+        needs = needs_of(config.balancer)
+        parting = Parting(needs.kinds, self._setting.zone if needs.near else "")
+        return Subset(config.subset, self._setting.seed, parting)
+
+    def _new_balancer(self, config: ServiceConfig) -> Balancer:
+        setting = self._setting
+        return config.balancer.build(setting.random, setting.clock, setting.zone)
+
+    def _new_outliers(self, config: ServiceConfig) -> Outliers | None:
+        if config.outliers is None:
+            return None
+        setting = self._setting
+        return Outliers(
+            config.outliers, self.group, setting.clock, setting.random, setting.listener
+        )
+
+    def _new_throttle(self, config: ServiceConfig) -> Throttle | None:
+        if config.adaptive is None:
+            return None
+        return Throttle(config.adaptive, self.service, self._setting.listener)
+
+    def _keeping_back(self) -> Layer:
+        clock, random = self._setting.clock, self._setting.random
+        if self._throttle is not None:
+            return throttle(self._throttle, clock, random)
+        return backpressure(self._backpressure, clock, random)
+
+    def _usual_of(self, method: Method, policy: MethodPolicy) -> Percentile:
+        share = (policy.hedge or HedgePolicy()).percentile
+        usual = self._usual.get(method.path)
+        if usual is None or usual.share != share:
+            usual = self._usual[method.path] = Percentile(share)
+        return usual
 
     def _stale(self, method: Method, policy: MethodPolicy) -> Layer | None:
         if policy.stale is None or method.streaming:
             return None
-        answers = StaleAnswers(policy.stale, self._setting.clock)
+        answers = self._answers.get(method.path)
+        if answers is None:
+            answers = StaleAnswers(policy.stale, self._setting.clock)
+            self._answers[method.path] = answers
         return stale_if_error(answers, self._setting.reading.message, self._setting.told)
 
     def _rate(self, policy: MethodPolicy) -> Layer | None:
         if policy.rate is None:
             return None
-        key, clock = id(policy.rate), self._setting.clock
-        state = self._limits.setdefault(key, RateLimit(policy.rate, self.service))
-        return rate_limit(state, clock)
+        return rate_limit(self._rates.of(policy.names, policy.rate), self._setting.clock)
 
     def _bulkhead(self, policy: MethodPolicy) -> Layer | None:
         if policy.bulkhead is None:
             return None
-        state = self._limits.setdefault(
-            id(policy.bulkhead), Bulkhead(policy.bulkhead, self.service)
-        )
-        return bulkhead(state, self._setting.clock)
+        return bulkhead(self._bulkheads.of(policy.names, policy.bulkhead), self._setting.clock)
 
 
 def _budget(config: ServiceConfig, policy: BudgetPolicy, clock: Clock) -> Budget:

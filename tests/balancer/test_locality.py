@@ -91,3 +91,20 @@ def test_a_zone_that_is_no_text_is_read_as_text():
     seven = Endpoint(Instance("s", "i", "7", {"zone": 7}), None, PeakEwma())
     world = World(policy("locality"), zone="7")
     assert world.pick((*zones(b=1), seven)).address == "7"
+
+
+def standing_for(candidates, **numbers):
+    """Each zone's endpoints stand for so many in all."""
+    for zone, number in numbers.items():
+        members = [e for e in candidates if e.address[0] == zone]
+        for one in members:
+            one.stands_for = number / len(members)
+    return candidates
+
+
+def test_a_subset_with_more_of_the_own_zone_spills_as_the_whole_would():
+    candidates = standing_for(zones(a=5, b=8, c=7), a=100, b=400, c=400)
+    world = World(policy("locality"), zone="a")
+    assert part(world, candidates) == pytest.approx((100 / 900) * 3, abs=0.03)
+    candidates = standing_for(zones(a=10, b=5, c=5), a=300, b=300, c=300)
+    assert part(world, candidates) == 1.0

@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seawall.balancer.latency import PeakEwma
 from seawall.balancer.ring import Ring
+from seawall.call import Endpoint, Instance
 from tests.balancer.support import World, call, endpoint, endpoints, policy
 
 KEYS = [f"user-{number}" for number in range(2000)]
@@ -149,3 +151,24 @@ def test_keys_do_not_move_while_an_instance_warms_up():
     before = homes(world, candidates)
     candidates[0].share = candidates[0].fair_share
     assert homes(world, (*candidates,)) == homes(world, list(candidates)) == before
+
+
+def test_a_pick_for_one_that_is_idle_looks_at_nobody_else():
+    class Watched(Endpoint):
+        looks = 0
+
+        @property
+        def outstanding(self):
+            Watched.looks += 1
+            return 0
+
+        @outstanding.setter
+        def outstanding(self, number):
+            pass
+
+    world = World(policy("ring_hash_experimental"))
+    candidates = tuple(Watched(Instance("s", f"{n}", f"{n}"), None, PeakEwma()) for n in range(500))
+    world.pick(candidates, call("user"))
+    Watched.looks = 0
+    world.pick(candidates, call("user"))
+    assert Watched.looks <= 3

@@ -148,3 +148,18 @@ def test_new_weights_reach_the_turns_though_a_selection_saw_them_first():
     world.clock.advance(1.0)
     world.pick(list(candidates))
     assert world.counts(candidates, 1000)["b"] == pytest.approx(900, abs=2)
+
+
+@pytest.mark.parametrize(
+    "lie", [{"rate": 1e8, "utilization": 1e-300}, {"rate": 9e8, "utilization": 1e-6}]
+)
+def test_one_that_lies_gets_ten_times_what_others_get_and_no_call_fails(lie):
+    world = World(policy("weighted_round_robin", **AT_ONCE))
+    liar, *honest = candidates = endpoints([str(n) for n in range(20)])
+    for _ in range(5):
+        weigh(world, dict.fromkeys(honest, 100.0))
+        world.report(liar, **lie)
+        counts = world.counts(candidates, 2900)
+        assert counts[liar.address] <= 1050
+        assert all(counts[one.address] > 50 for one in honest)
+        world.clock.advance(1.0)

@@ -11,7 +11,6 @@ import json
 import sys
 import time
 from contextlib import aclosing, suppress
-from dataclasses import asdict
 from typing import Any
 
 from seawall.call import Change, Update
@@ -29,7 +28,7 @@ def say(**facts: Any) -> None:
 
 
 def tell(event: Event) -> None:
-    say(told=type(event).__name__, facts=asdict(event))
+    say(told=type(event).__name__, facts=dict(event.items()))
 
 
 def report(before: States, after: States, update: Update) -> dict[str, Any]:

@@ -262,3 +262,38 @@ class BulkheadMachine(RuleBasedStateMachine):
 
 TestBulkheadMachine: Callable = BulkheadMachine.TestCase
 TestBulkheadMachine.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+
+
+def test_with_more_places_those_who_wait_begin_at_once():
+    guarded = Guarded(1, 5)
+    runs = [guarded.start() for _ in range(4)]
+    guarded.state.follow(BulkheadPolicy(3, 5))
+    guarded.stepper.settle()
+    assert [run.sent for run in runs] == [True, True, True, False]
+    assert guarded.state.running == 3 and guarded.state.waiting == 1
+
+
+def test_with_fewer_places_nobody_begins_before_enough_have_ended():
+    guarded = Guarded(3, 5)
+    runs = [guarded.start() for _ in range(5)]
+    guarded.state.follow(BulkheadPolicy(1, 5))
+    guarded.answer(runs[0])
+    guarded.answer(runs[1])
+    assert guarded.state.running == 1 and not runs[3].sent
+    guarded.answer(runs[2])
+    assert runs[3].sent and not runs[4].sent
+    guarded.answer(runs[3])
+    guarded.answer(runs[4])
+    assert guarded.state.running == 0
+
+
+def test_one_that_was_promised_a_place_and_is_cancelled_passes_it_on_only_if_it_may():
+    guarded = Guarded(2, 5)
+    first, second, third, fourth = [guarded.start() for _ in range(4)]
+    guarded.stepper.answer(first, Success("answer"))  # the third is about to begin
+    guarded.state.follow(BulkheadPolicy(1, 5))
+    guarded.stepper.cancel(third)
+    guarded.stepper.settle()
+    assert not fourth.sent and guarded.state.running == 1
+    guarded.answer(second)
+    assert fourth.sent

@@ -309,3 +309,13 @@ def test_never_more_than_the_caps_and_all_come_back(number, percent, intervals, 
     watched.clock.advance(310.0)
     watched.outliers.sweep(watched.clock())
     assert watched.ejected == [] and not watched.group.tripped
+
+
+def test_when_its_rules_are_replaced_all_come_back_and_it_judges_no_more():
+    watched = Watched(5, HALF)
+    watched.calls(100, of=100)
+    assert watched.ejected == [0]
+    watched.outliers.end()
+    assert watched.ejected == [] and len(watched.heard.of(EndpointReturned)) == 1
+    watched.calls(100, of=100)  # of calls that had begun before
+    assert watched.ejected == []

@@ -196,3 +196,23 @@ class RateMachine(RuleBasedStateMachine):
 
 TestRateMachine: Callable = RateMachine.TestCase
 TestRateMachine.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+
+
+def test_what_was_taken_stays_taken_when_the_numbers_change():
+    limited = Limited(10.0, 5)
+    assert sum(limited.start().sent for _ in range(6)) == 5
+    limited.state.follow(RatePolicy(10.0, 5), limited.clock())
+    assert not limited.start().sent
+    limited.state.follow(RatePolicy(1000.0, 5), limited.clock())
+    assert not limited.start().sent
+    limited.stepper.advance(0.003)
+    assert sum(limited.start().sent for _ in range(6)) == 3
+    limited.stepper.advance(10.0)
+    limited.state.follow(RatePolicy(1000.0, 2), limited.clock())
+    assert sum(limited.start().sent for _ in range(6)) == 2
+
+
+def test_one_that_was_never_used_begins_with_its_burst():
+    limited = Limited(10.0, 5)
+    limited.state.follow(RatePolicy(10.0, 7), limited.clock())
+    assert sum(limited.start().sent for _ in range(9)) == 7

@@ -110,3 +110,51 @@ def test_large_requests_are_not_kept():
     world = world_with(StalePolicy(60.0), a=says("answer"))
     ask(world, b"x" * 20_000)
     assert len(world.answers) == 0
+
+
+class Message:
+    """As large as it says."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def ByteSize(self) -> int:
+        return self.size
+
+
+def test_what_is_kept_is_bounded_in_bytes():
+    world = world_with(StalePolicy(60.0, max_bytes=1000), a=says(Message(300)))
+    for number in range(10):
+        ask(world, request=b"%d" % number)
+    assert len(world.answers) == 3
+    world.servers["a"] = says(Message(2000))
+    ask(world, request=b"9")
+    assert len(world.answers) == 2, "the answer before the one that is too large is not the last"
+    world.servers["a"] = fails()
+    assert not ask(world, request=b"9")[0].ok
+    assert ask(world, request=b"8")[0].ok
+
+
+class Stubborn:
+    def __deepcopy__(self, memo):
+        raise TypeError("it can't be copied")
+
+
+def test_an_answer_that_cannot_be_copied_is_an_answer():
+    world = world_with(StalePolicy(60.0), a=says(Stubborn()))
+    outcome, call = ask(world)
+    assert outcome.ok and isinstance(outcome.value, Stubborn)
+    assert any("it can't be copied" in note for note in call.notes)
+    assert len(world.answers) == 0
+
+
+def test_another_policy_keeps_what_it_may():
+    world = world_with(StalePolicy(60.0), a=says("old"))
+    for number in range(5):
+        ask(world, request=b"%d" % number)
+    assert world.answers.follow(StalePolicy(10.0, max_entries=2))
+    assert len(world.answers) == 2
+    world.servers["a"] = fails()
+    world.clock.now += 11
+    assert not ask(world, request=b"4")[0].ok
+    assert not world.answers.follow(StalePolicy(10.0, vary=()))

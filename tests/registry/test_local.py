@@ -299,6 +299,7 @@ async def test_what_is_not_ours_is_told_once_and_left_alone(
 ) -> None:
     directory.mkdir(mode=0o700)
     (directory / "README").write_text("hands off")
+    (directory / "sockets").mkdir()  # where servers put theirs: nothing to be told of
     os.mkfifo(directory / "0000000000000001-00000001.json")
     events = Events()
     async with opened(local_url, events) as registry:

@@ -85,3 +85,15 @@ def test_one_that_raises_does_not_silence_the_others(monkeypatch, caplog):
         alarms.set(ring, loop.clock() + 0.3)
     loop.advance(0.32)
     assert rung == [1] and "ZeroDivisionError" in caplog.text
+
+
+def test_in_a_loop_that_is_always_late_an_alarm_rings_all_the_same(monkeypatch):
+    loop, alarms = made(monkeypatch)
+    rung = []
+    alarms.set(lambda: rung.append(1), loop.clock() + 0.3)
+    loop.advance(0.3 + 3 * LATE)
+    assert rung == []
+    loop.advance(4 * LATE)
+    assert rung == [1]
+    loop.advance(1.0)
+    assert rung == [1] and not loop.timers

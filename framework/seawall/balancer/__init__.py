@@ -1,6 +1,6 @@
 """Balancers: which of a service's endpoints a call goes to. A pick never blocks."""
 
-from seawall.balancer.base import Balancer, BalancerPolicy
+from seawall.balancer.base import Balancer, BalancerPolicy, Needs, needs_of
 from seawall.balancer.config import DEFAULT, parse
 from seawall.balancer.hot_cold import HotCold, HotColdPolicy
 from seawall.balancer.least_loaded import LeastLoaded, LeastLoadedPolicy
@@ -26,6 +26,7 @@ __all__ = [
     "LeastRequestPolicy",
     "Locality",
     "LocalityPolicy",
+    "Needs",
     "RingHash",
     "RingHashPolicy",
     "RoundRobin",
@@ -35,6 +36,7 @@ __all__ = [
     "Weighted",
     "WeightedPolicy",
     "balancer_for",
+    "needs_of",
     "parse",
 ]
 

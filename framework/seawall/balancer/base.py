@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Final, Protocol
 
 from seawall.call import Call, Endpoint, LoadReport
 from seawall.clock import Clock, Random
@@ -50,3 +51,24 @@ class BalancerPolicy(Protocol):
 
     def build(self, random: Random, clock: Clock, zone: str = "") -> Balancer:
         """A balancer of its own. ``zone`` is the caller's; empty = not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a balancer needs of the subset of the instances that its client uses."""
+
+    everyone: bool = False
+    """All of them, unless the config says how many."""
+    kinds: tuple[str, ...] = ()
+    """Facts, such as ``version``: some instances of each of their values."""
+    near: bool = False
+    """Of the caller's own zone more than of others."""
+
+
+_NOTHING: Final = Needs()
+
+
+def needs_of(policy: BalancerPolicy) -> Needs:
+    """The ``needs`` of a balancer policy: an attribute that it may have."""
+    needs: Needs = getattr(policy, "needs", _NOTHING)
+    return needs

@@ -15,7 +15,7 @@ from seawall.balancer.round_robin import ByChancePolicy, RoundRobinPolicy
 from seawall.balancer.split import SplitPolicy
 from seawall.balancer.weighted import LEAST_UPDATE_PERIOD, WeightedPolicy
 from seawall.errors import ConfigError
-from seawall.fields import Fields
+from seawall.fields import Fields, in_brief
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoints
@@ -31,6 +31,9 @@ policy's fields and returns its ``BalancerPolicy``, or raises ``ConfigError`` (`
 _DEEPEST: Final = 8
 """Policies within policies; no sense needs as many."""
 
+_MOST: Final = 16
+"""Policies of one list that are looked for; each costs a look at what is installed."""
+
 
 def parse(entries: list[Fields]) -> BalancerPolicy:
     """The first of a ``loadBalancingConfig`` that is known; the default if the list is empty.
@@ -39,17 +42,17 @@ def parse(entries: list[Fields]) -> BalancerPolicy:
     or for what is wrong in the one that is.
     """
     named: list[str] = []
-    for entry in entries:
+    for entry in entries[:_MOST]:
         if len(entry.names) != 1:
             raise entry.wrong("must have exactly one field, the name of a policy")
         name = entry.names[0]
         parser = _BUILT_IN.get(name) or _third_party(name, entry)
         if parser is not None:
             return parser(entry.child(name) or Fields({}, entry.wrong("", name).path))
-        named.append(name)
+        named.append(in_brief(str(name)))
     if entries:
         known = ", ".join(sorted({*_BUILT_IN, *_entry_points().names}))
-        raise _of_list(entries[0], f"knows none of {', '.join(map(str, named))}; known: {known}")
+        raise _of_list(entries[0], f"knows none of {in_brief(', '.join(named))}; known: {known}")
     return DEFAULT
 
 

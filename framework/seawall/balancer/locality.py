@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Final, NamedTuple
+from dataclasses import dataclass, replace
+from typing import ClassVar, NamedTuple
 
-from seawall.balancer.base import Balancer, BalancerPolicy
+from seawall.balancer.base import Balancer, BalancerPolicy, Needs, needs_of
 from seawall.balancer.least_loaded import LeastLoadedPolicy
-from seawall.balancer.snapshot import OncePerSnapshot, capacity, fact, parted
-from seawall.call import Call, Endpoint, LoadReport
+from seawall.balancer.snapshot import OncePerSnapshot, census, fact, parted
+from seawall.call import ZONE, Call, Endpoint, LoadReport
 from seawall.clock import Clock, Random
-
-ZONE: Final = "zone"
-"""The fact that says where an instance runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +23,11 @@ class LocalityPolicy:
     0 and at most 1. None = all zones that have instances send the same."""
     child: BalancerPolicy = LeastLoadedPolicy()
     """``childPolicy``: picks within the zone, and among all the others."""
+
+    @property
+    def needs(self) -> Needs:
+        """Instances of the caller's own zone."""
+        return replace(needs_of(self.child), near=True)
 
     def build(self, random: Random, clock: Clock, zone: str = "") -> Balancer:
         here = self.child.build(random, clock, zone)
@@ -45,7 +47,8 @@ class Locality(Balancer):
 
     What is above that goes to the other zones, in one pool: so with three zones of ten, of which
     the caller's has lost half, 60 % stay, and every instance has the same to do. Capacity is the
-    sum of the candidates' weights. A caller that knows no zone picks among all.
+    sum of the weights of all that the candidates stand for. A caller that knows no zone picks
+    among all.
     """
 
     __slots__ = ("_elsewhere", "_here", "_random", "_traffic", "_zone", "_zones", "reports_from")
@@ -86,6 +89,6 @@ class Locality(Balancer):
             return _Zones(here, candidates, 1.0 if here else 0.0)
         elsewhere = [e for part in parts.values() for e in part]
         traffic = self._traffic or 1.0 / zones
-        stay = capacity(here) / capacity(candidates) / traffic
+        stay = census(here) / census(candidates) / traffic
         whole = isinstance(candidates, tuple)
         return _Zones(here, tuple(elsewhere) if whole else elsewhere, stay)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import ClassVar, Final
 
-from seawall.balancer.base import Balancer
+from seawall.balancer.base import Balancer, Needs
 from seawall.balancer.ring import Ring
 from seawall.balancer.snapshot import capacity
 from seawall.balancer.xxh64 import xxh64
@@ -18,6 +18,9 @@ RING_CAP: Final = 4096
 """A ring has no more points than this, whatever the config says (gRFC A42)."""
 HASH_KEY: Final = "hash_key"
 """The option of a call that is its key."""
+_SHARE: Final = 64
+"""The sum of the calls outstanding is reckoned anew after a pick for each so many instances: each
+time up to 63 of them, and for more a pick still costs the same."""
 _ROUNDING: Final = 1e-9
 """So much above a whole number is not one more."""
 
@@ -38,6 +41,11 @@ class RingHashPolicy:
     """``boundedLoadFactor``: how many times the mean of the outstanding calls an endpoint may
     have, rounded up (arXiv 1608.01350, with its epsilon at the customary 0.25). None = no bound."""
 
+    @property
+    def needs(self) -> Needs:
+        """Everybody: clients whose instances differ would look for a key in different places."""
+        return Needs(everyone=True)
+
     def build(self, random: Random, clock: Clock, zone: str = "") -> Balancer:
         return RingHash(random, self)
 
@@ -53,13 +61,16 @@ class RingHash(Balancer):
     tried before, keeps its place in the ring: only its keys go elsewhere, and they come back.
     """
 
-    __slots__ = ("_policy", "_random", "_ring", "_snapshot")
+    __slots__ = ("_policy", "_random", "_ring", "_snapshot", "_sum", "_sum_good_for")
 
     def __init__(self, random: Random, policy: RingHashPolicy | None = None) -> None:
         self._random = random
         self._policy = policy or RingHashPolicy()
         self._snapshot: Sequence[Endpoint] | None = None
         self._ring: Ring | None = None
+        self._sum = 0
+        self._sum_good_for = 0
+        """Picks for which the sum of outstanding calls need not be reckoned anew."""
 
     def pick(self, candidates: Sequence[Endpoint], call: Call) -> Endpoint:
         if len(candidates) == 1:
@@ -71,11 +82,15 @@ class RingHash(Balancer):
         else:
             ring, members = self._ring_of(candidates)
             weights = capacity(candidates)
-        room = self._room(candidates, weights)
+        room: float | None = None
         for endpoint in ring.after(key):
             if members is not None and endpoint not in members:
                 continue
-            if room is None or endpoint.outstanding < ceil(room / endpoint.fair_share - _ROUNDING):
+            if not endpoint.outstanding or self._policy.bound is None:
+                return endpoint  # room for one there always is: most need not look at all others
+            if room is None:
+                room = self._room(candidates, weights, self._policy.bound)
+            if endpoint.outstanding < ceil(room / endpoint.fair_share - _ROUNDING):
                 return endpoint
         return candidates[key % len(candidates)]  # no bound is that tight, save by rounding
 
@@ -92,15 +107,18 @@ class RingHash(Balancer):
         members, whole = frozenset(candidates), isinstance(candidates, tuple)
         if whole or self._ring is None or not members <= self._ring.endpoints:
             self._snapshot = candidates if whole else None
+            self._sum_good_for = 0
             self._ring = Ring(members, self._policy.least, self._policy.most)
         return self._ring, members
 
-    def _room(self, candidates: Sequence[Endpoint], weights: float) -> float | None:
+    def _room(self, candidates: Sequence[Endpoint], weights: float, bound: float) -> float:
         """How many calls an endpoint of weight 1 may have, with the one that is to be placed."""
-        bound = self._policy.bound
-        if bound is None:
-            return None
-        return bound * (1 + sum([e.outstanding for e in candidates])) / weights
+        if self._sum_good_for <= 0:
+            self._sum = sum([e.outstanding for e in candidates])
+            self._sum_good_for = len(candidates) // _SHARE
+        else:
+            self._sum_good_for -= 1
+        return bound * (1 + self._sum) / weights
 
 
 def _bytes(key: object) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
-from seawall.call import Endpoint
+from seawall.call import Endpoint, fact_of
 
 T = TypeVar("T")
 
@@ -31,8 +31,7 @@ class OncePerSnapshot(Generic[T]):
 
 def fact(endpoint: Endpoint, label: str) -> str:
     """What the registry says of it under ``label``, as text; empty = nothing."""
-    value = endpoint.instance.metadata.get(label)
-    return "" if value is None else str(value)
+    return fact_of(endpoint.instance.metadata, label)
 
 
 def parted(candidates: Sequence[Endpoint], label: str) -> dict[str, Sequence[Endpoint]]:
@@ -51,3 +50,8 @@ def parted(candidates: Sequence[Endpoint], label: str) -> dict[str, Sequence[End
 def capacity(endpoints: Iterable[Endpoint]) -> float:
     """The sum of their weights, of which slow start takes nothing: it would not stay true."""
     return sum([1.0 / e.fair_share for e in endpoints])
+
+
+def census(endpoints: Iterable[Endpoint]) -> float:
+    """The capacity of all instances that these stand for; of a subset its part of the service."""
+    return sum([e.stands_for / e.fair_share for e in endpoints])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import ClassVar, NamedTuple
 
-from seawall.balancer.base import Balancer, BalancerPolicy
+from seawall.balancer.base import Balancer, BalancerPolicy, Needs, needs_of
 from seawall.balancer.least_loaded import LeastLoadedPolicy
 from seawall.balancer.snapshot import OncePerSnapshot, capacity, fact, parted
 from seawall.call import Call, Endpoint, LoadReport
@@ -28,6 +28,12 @@ class SplitPolicy:
     """The metadata key with which a call asks for one version; empty = none does."""
     child: BalancerPolicy = LeastLoadedPolicy()
     """``childPolicy``: picks within a version."""
+
+    @property
+    def needs(self) -> Needs:
+        """Instances of each version."""
+        needs = needs_of(self.child)
+        return replace(needs, kinds=(self.label, *needs.kinds))
 
     def build(self, random: Random, clock: Clock, zone: str = "") -> Balancer:
         return Split(self, lambda: self.child.build(random, clock, zone), random)

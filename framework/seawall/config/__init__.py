@@ -1,6 +1,7 @@
 """The service config: gRPC's own JSON, with seawall's fields under the one key ``"seawall"``."""
 
 from seawall.config.document import is_path, load_service_config, parse_service_config
+from seawall.config.files import text_of
 from seawall.config.policies import BudgetPolicy, MethodPolicy, ServiceConfig, ThrottlePolicy
 
 __all__ = [
@@ -11,4 +12,5 @@ __all__ = [
     "is_path",
     "load_service_config",
     "parse_service_config",
+    "text_of",
 ]

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from seawall import balancer
+from seawall.balancer import BalancerPolicy, needs_of
 from seawall.call import Method
+from seawall.config.files import text_of
 from seawall.config.methods import read_methods
 from seawall.config.policies import HEDGES, BudgetPolicy, ServiceConfig, ThrottlePolicy
 from seawall.errors import ConfigError
-from seawall.fields import Fields
+from seawall.fields import Fields, in_brief
 from seawall.policy.breaker import BreakerPolicy
 from seawall.policy.outlier import (
     FailurePercentageEjection,
     OutlierPolicy,
     SuccessRateEjection,
 )
-from seawall.policy.subset import SubsetPolicy
+from seawall.policy.subset import ALL, SubsetPolicy
 from seawall.policy.throttle import AdaptiveThrottle
 from seawall.policy.warmup import SlowStartPolicy
 
@@ -37,23 +40,37 @@ def load_service_config(source: str | Path | Mapping[str, Any] | None) -> Servic
         return ServiceConfig()
     if isinstance(source, Mapping):
         return parse_service_config(source)
-    origin = "service config"
-    text = str(source)
+    origin, text = "service config", str(source)
     if is_path(source):
         origin = f"service config file {source}"
         try:
-            text = Path(source).read_text(encoding="utf-8")
-        except OSError as error:
-            raise ConfigError("", f"{origin} can't be read: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise ConfigError("", f"{origin} is not UTF-8 text") from None
+            text = text_of(Path(source))
+        except ConfigError as error:
+            raise ConfigError("", f"{origin} {error.problem}") from None
     try:
-        document = json.loads(text)
+        document = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise ConfigError("", f"{origin} is not JSON: {error}") from None
     if not isinstance(document, dict):
         raise ConfigError("", f"{origin} must be a JSON object, not {type(document).__name__}")
     return parse_service_config(document)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these fields. Raises ``ValueError`` if a name stands there twice, of which
+    JSON's own rule would silently drop one."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise ValueError(f"an object has the field {in_brief(name)!r} twice")
+            seen.add(name)
+    return found
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON's")
 
 
 def is_path(source: str | Path) -> bool:
@@ -71,8 +88,9 @@ def parse_service_config(document: Mapping[str, Any]) -> ServiceConfig:
         "retryBudget", "hedgingBudget", "breaker", "outlierDetection", "adaptiveThrottling",
         "slowStart", "subset",
     )  # fmt: skip
+    picker = balancer.parse(top.children("loadBalancingConfig"))
     config = ServiceConfig(
-        balancer=balancer.parse(top.children("loadBalancingConfig")),
+        balancer=picker,
         throttle=_throttle(top.child("retryThrottling")),
         budget=_budget(own.child("retryBudget"), BudgetPolicy(), "minRetriesPerSecond"),
         hedging_budget=_budget(own.child("hedgingBudget"), HEDGES, "minHedgesPerSecond"),
@@ -80,7 +98,7 @@ def parse_service_config(document: Mapping[str, Any]) -> ServiceConfig:
         outliers=_outliers(own.child("outlierDetection")),
         adaptive=_adaptive(own.child("adaptiveThrottling")),
         slow_start=_slow_start(own.child("slowStart")),
-        subset=_subset(own.child("subset")),
+        subset=_subset(own.child("subset"), picker),
         methods=read_methods(top),
     )
     _end_of_fallbacks(config)
@@ -89,15 +107,18 @@ def parse_service_config(document: Mapping[str, Any]) -> ServiceConfig:
 
 def _end_of_fallbacks(config: ServiceConfig) -> None:
     """Raises ``ConfigError`` if methods answer for each other in a circle."""
+    ending: set[str] = set()
     for policy in config.methods.values():
-        seen: list[str] = []
+        chain: dict[str, None] = {}
         path = policy.fallback
-        while path is not None:
-            if path in seen:
-                raise ConfigError("methodConfig", f"fallbacks go in a circle: {' -> '.join(seen)}")
-            seen.append(path)
+        while path is not None and path not in ending:
+            if path in chain:
+                circle = " -> ".join([*chain][:10])
+                raise ConfigError("methodConfig", f"fallbacks go in a circle: {circle}")
+            chain[path] = None
             following = config.for_method(Method.from_path(path)).fallback
             path = None if following == path else following
+        ending.update(chain)
 
 
 def _throttle(fields: Fields | None) -> ThrottlePolicy | None:
@@ -206,8 +227,10 @@ def _slow_start(fields: Fields | None) -> SlowStartPolicy | None:
     )
 
 
-def _subset(fields: Fields | None) -> SubsetPolicy:
+def _subset(fields: Fields | None, picker: BalancerPolicy) -> SubsetPolicy:
     default = SubsetPolicy()
+    if needs_of(picker).everyone:
+        default = replace(default, size=ALL)
     if fields is None:
         return default
     fields.only("size", "client")

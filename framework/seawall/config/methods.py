@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Final
 
 from seawall.config.policies import MethodPolicy
-from seawall.fields import Fields
+from seawall.fields import Fields, in_brief
 from seawall.policy.bulkhead import BulkheadPolicy
 from seawall.policy.hedge import HedgePolicy
 from seawall.policy.rate import RatePolicy
@@ -24,12 +25,13 @@ _PATH: Final = re.compile(r"/[\w.]+/\w+", re.ASCII)
 def read_methods(top: Fields) -> dict[tuple[str, str], MethodPolicy]:
     """The policies by (service, method)."""
     methods: dict[tuple[str, str], MethodPolicy] = {}
-    for entry in top.children("methodConfig"):
-        policy = _method(entry)
-        for name in entry.children("name"):
-            key = _name(name)
+    for number, entry in enumerate(top.children("methodConfig")):
+        names = [(_name(name), name) for name in entry.children("name")]
+        policy = replace(_method(entry), entry=number, names=tuple(key for key, _ in names))
+        for key, name in names:
             if key in methods:
-                raise name.wrong(f"names {'/'.join(key).rstrip('/') or 'the default'} twice")
+                named = in_brief("/".join(key).rstrip("/"))
+                raise name.wrong(f"names {named or 'the default'} twice")
             methods[key] = policy
     return methods
 
@@ -134,12 +136,13 @@ def _rate(fields: Fields | None) -> RatePolicy | None:
 def _stale(fields: Fields | None) -> StalePolicy | None:
     if fields is None:
         return None
-    fields.only("maxAge", "maxEntries", "vary")
+    fields.only("maxAge", "maxEntries", "maxBytes", "vary")
     default = StalePolicy(1.0)
     return StalePolicy(
         fields.duration("maxAge", required=True),
         fields.integer("maxEntries", default.max_entries, least=1),
         tuple(name.lower() for name in fields.texts("vary")) if "vary" in fields else default.vary,
+        fields.integer("maxBytes", default.max_bytes, least=1),
     )
 
 
@@ -150,6 +153,6 @@ def _fallback(fields: Fields | None) -> str | None:
     path = fields.text("method")
     if not _PATH.fullmatch(path):
         raise fields.wrong(
-            f'must be a path such as "/shop.v1.Archive/GetStock", not {path!r}', "method"
+            f'must be a path such as "/shop.v1.Archive/GetStock", not {in_brief(path)!r}', "method"
         )
     return path

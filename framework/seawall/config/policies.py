@@ -39,6 +39,10 @@ class MethodPolicy:
     stale: StalePolicy | None = None
     fallback: str | None = None
     """The path of the method that answers in place of this one; None = no other."""
+    entry: int | None = None
+    """Which entry of the document says so, from 0 on; None = no entry does."""
+    names: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    """That entry's (service, method) pairs. Not compared: they may be as many as the policies."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from seawall.call import Call, Endpoint, Failure, Outcome
 from seawall.clock import Clock
+from seawall.policy.backpressure import Backpressure
 from seawall.policy.breaker import State
 from seawall.policy.candidates import await_candidates
 from seawall.policy.group import Group
@@ -50,15 +51,16 @@ def balance(
     outliers: Outliers | None = None,
     slow_start: SlowStartPolicy | None = None,
     load_of: LoadOf | None = None,
+    backpressure: Backpressure | None = None,
 ) -> Layer:
     """Give each attempt an endpoint that is connected, not ejected, and admitted by its breaker.
 
     It stands below retry, so that each attempt is a new pick, elsewhere than the earlier ones
     while there is an elsewhere. What comes of the attempt is told to the endpoint (its latency,
     its outstanding calls, its breaker), to ``outliers``, and, if ``load_of`` finds a load report
-    with it, to the balancer.
+    with it, to the balancer; ``backpressure`` hears of what was shed.
     """
-    lessons = Lessons(picker, clock, outliers, load_of)
+    lessons = Lessons(picker, clock, outliers, load_of, backpressure)
 
     def layer(inner: Handler) -> Handler:
         below = None if inner is send else inner

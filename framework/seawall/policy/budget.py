@@ -71,8 +71,9 @@ class RetryBudget:
 
     @property
     def left(self) -> float:
-        self.available()
-        return self._tokens
+        # Changes nothing: any thread may want to know.
+        tokens = self._tokens + (self._clock() - self._refilled) * self._floor
+        return min(tokens, self._capacity)
 
     def spend(self) -> bool:
         if not self.available():

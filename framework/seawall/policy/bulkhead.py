@@ -74,12 +74,23 @@ class Bulkhead:
 
     def leave(self) -> None:
         """Give a place back: to the one that has waited longest, if there is one."""
-        if not self._queue:
-            self.running -= 1
-            return
-        ticket, _ = self._queue.popitem(last=False)
-        ticket.granted = True
-        ticket.wake()
+        self.running -= 1
+        if self._queue:
+            self._admit()
+
+    def follow(self, policy: BulkheadPolicy) -> None:
+        """Go by another policy from now on. Calls that run go on, and count; those that wait keep
+        their places in the queue, and the time that they had."""
+        self._policy = policy
+        self._admit()
+
+    def _admit(self) -> None:
+        """Give the places that are free to those who have waited longest."""
+        while self._queue and self.running < self._policy.max_concurrent:
+            ticket, _ = self._queue.popitem(last=False)
+            self.running += 1
+            ticket.granted = True
+            ticket.wake()
 
     def queue(self, call: Call, clock: Clock) -> Generator[Effect, Any, Failure | None]:
         """Wait for a place, to be given back by ``leave``; or say why there is none."""

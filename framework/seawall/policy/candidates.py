@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from itertools import islice
 from typing import Any
 
 from grpc import StatusCode
@@ -25,22 +26,12 @@ def await_candidates(
 ) -> Generator[Effect, Any, Sequence[Endpoint] | Failure]:
     """Those that may be picked, once there are any; or why there is no sense in waiting."""
     since = now = clock()
-    while not (candidates := _candidates(call, group, now)):
+    while not (admitted := _admitted(group, now)):
         refusal = _refusal(call, group, now, now - since)
         if refusal is not None:
             return refusal
         yield Await(_patience(call, group, now, now - since))
         now = clock()
-    return candidates
-
-
-def _candidates(call: Call, group: Group, now: float) -> Sequence[Endpoint]:
-    admitted = [e for e in _unejected(group.ready) if e.breaker.admits(now)]
-    if not admitted:
-        # All are open: perhaps not they were at fault but the way there, or this process. Were
-        # the open times waited for, a moment's trouble would become seconds of refusals; so each
-        # is probed at once, one call at a time, and the first answer closes its breaker.
-        admitted = [e for e in group.ready if e.breaker.probeable]
     if len(admitted) < len(group.ready):
         call.note(_left_out(group, admitted))
     if call.tried:
@@ -48,12 +39,30 @@ def _candidates(call: Call, group: Group, now: float) -> Sequence[Endpoint]:
     return admitted
 
 
+def _admitted(group: Group, now: float) -> Sequence[Endpoint]:
+    ready = group.ready
+    # Nobody else is ejected, or has a breaker that is not closed: with thousands of instances,
+    # asking each would cost every call milliseconds while one of them is ill.
+    barred = {e for e in group.tripped if e.ejected or not e.breaker.admits(now)}
+    if not barred:
+        return ready
+    left = [e for e in ready if e not in barred]
+    if 2 * len(left) < len(ready):
+        left = [e for e in _unejected(ready) if e.breaker.admits(now)]
+    if left:
+        return left
+    # All are open: perhaps not they were at fault but the way there, or this process. Were the open
+    # times waited for, a moment's trouble would become seconds of refusals; so each is probed at
+    # once, one call at a time, and the first answer closes its breaker.
+    return [e for e in ready if e.breaker.probeable]
+
+
 def _left_out(group: Group, admitted: Sequence[Endpoint]) -> str:
-    out = [e for e in group.ready if e not in admitted]
-    named = ", ".join(
-        f"{e.address} ({'ejected' if e.ejected else 'breaker open'})" for e in out[:5]
-    )
-    return f"{len(out)} of {len(group.ready)} connected instances left out: {named}"
+    chosen = set(admitted)
+    out = islice((e for e in group.ready if e not in chosen), 5)
+    named = ", ".join(f"{e.address} ({'ejected' if e.ejected else 'breaker open'})" for e in out)
+    count = len(group.ready) - len(admitted)
+    return f"{count} of {len(group.ready)} connected instances left out: {named}"
 
 
 def _unejected(ready: Sequence[Endpoint]) -> Sequence[Endpoint]:
@@ -116,15 +125,16 @@ def _explain(group: Group) -> tuple[type[Refused], str]:
         )
     if all(e.paused for e in known):
         return NoEndpoints, (
-            f"all {len(known)} listed instances of {service} are paused: they want no calls until "
+            f"all {len(group)} listed instances of {service} are paused: they want no calls until "
             "they are resumed (or have a weight above 0)"
         )
     listed = ", ".join(_trouble(e) for e in known[:5])
     if group.problem:
         listed += f"; and the list may be old: {group.problem}"
-    return NoEndpoints, (
-        f"{len(known)} instances of {service} are listed and none can be connected: {listed}"
-    )
+    count, rest = len(group), len(group) - len(known)
+    tried = f"the {len(known)} that were tried" if rest > 0 else "none"
+    verdict = "can't be connected" if rest > 0 else "can be connected"
+    return NoEndpoints, f"{count} instances of {service} are listed and {tried} {verdict}: {listed}"
 
 
 def _trouble(endpoint: Endpoint) -> str:

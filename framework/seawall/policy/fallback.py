@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from seawall.call import Call, Failure, Outcome, Success
+from seawall.errors import in_words
 from seawall.policy.classify import Verdict, classify
 from seawall.policy.plan import Handler, Layer, Plan, Run
 
@@ -65,6 +66,10 @@ def _with_fallback(call: Call, inner: Handler, source: Any, told: Told) -> Plan:
 
 
 def _in_a_line(failure: Failure) -> str:
-    error = failure.error
-    lines = str(error).splitlines() if error is not None else [failure.details]
-    return f"{type(error).__name__}: {lines[0]}" if lines and error is not None else repr(error)
+    if failure.error is None:
+        return repr(failure)
+    try:
+        first = str(failure.error).splitlines()[0]
+    except Exception:  # it says nothing, or can't
+        return in_words(failure.error)
+    return f"{type(failure.error).__name__}: {first[:300]}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from seawall.call import Endpoint, Instance, Listing, Update
@@ -118,11 +118,10 @@ class Group:
             if known is not None:
                 self._leave(known, addresses)
             self._listed[instance.id] = instance
-            if instance.address not in self._at:
-                self._at[instance.address] = {}
-                self._subset.add(instance.address)
-            self._at[instance.address][instance.id] = instance
+            self._at.setdefault(instance.address, {})[instance.id] = instance
             addresses[instance.address] = None
+        for address in addresses:
+            self._place(address)
         self._spare = self._down
         return self._settle(addresses)
 
@@ -135,9 +134,10 @@ class Group:
 
     def resize(self, subset: Subset) -> Turnover:
         """Use another subset from now on."""
-        for address in self._at:
-            subset.add(address)
         self._subset = subset
+        self._spare = min(self._spare, subset.size)
+        for address in self._at:
+            self._place(address)
         return self._settle({})
 
     @property
@@ -178,23 +178,31 @@ class Group:
         del there[instance.id]
         if not there:
             del self._at[instance.address]
-            self._subset.remove(instance.address)
         addresses[instance.address] = None
 
-    def _settle(self, changed: dict[str, None]) -> Turnover:
-        """Have an endpoint for the newest instance at each address of the subset.
+    def _place(self, address: str) -> None:
+        """Have the subset know who is at an address now."""
+        newest = self._newest(address)
+        if newest is None:
+            self._subset.remove(address)
+        else:
+            self._subset.put(address, newest.metadata)
 
-        A process that was killed and is back on its port is listed twice until its lease ends.
-        """
+    def _newest(self, address: str) -> Instance | None:
+        """A process that was killed and is back on its port is listed twice for a while."""
+        there = self._at.get(address)
+        return max(reversed(there.values()), key=_started) if there else None
+
+    def _settle(self, changed: dict[str, None]) -> Turnover:
+        """Have an endpoint for the newest instance at each address of the subset."""
         turnover = Turnover()
-        used = dict.fromkeys(self._subset.first(self._subset.size + self._spare))
+        used = self._subset.first(self._subset.size + self._spare)
         stale = (address for address in self._endpoints if address not in used)
         known = self._endpoints.keys() | self._unusable
         fresh = (address for address in used if address not in known)
         for address in {**changed, **dict.fromkeys(stale), **dict.fromkeys(fresh)}:
             self._unusable.discard(address)
-            there = self._at.get(address) if address in used else None
-            newest = max(reversed(there.values()), key=_started) if there else None
+            newest = self._newest(address) if address in used else None
             endpoint = self._endpoints.get(address)
             if endpoint and newest and _same_process(endpoint.instance, newest):
                 if endpoint.instance != newest:
@@ -213,10 +221,20 @@ class Group:
         self._withdraw(turnover.removed)
         for endpoint in turnover.changed:
             self._offer(endpoint)
-        if not set(turnover.changed).isdisjoint(self.ready):
+        moved = self._stand_for(used)
+        if moved or not set(turnover.changed).isdisjoint(self.ready):
             # Another snapshot: balancers keep what they worked out from the old facts with it.
             self.ready = (*self.ready,)
         return turnover
+
+    def _stand_for(self, used: Mapping[str, float]) -> bool:
+        """Note how many each endpoint stands for; whether that is news about any."""
+        moved = False
+        for address, endpoint in self._endpoints.items():
+            if endpoint.stands_for != used[address]:
+                endpoint.stands_for = used[address]
+                moved = True
+        return moved
 
     def _withdraw(self, removed: list[Endpoint]) -> None:
         if not removed:

@@ -40,7 +40,14 @@ class HedgePolicy:
 class Hedger(Retrier):
     """A retrier whose attempts don't wait for each other's end."""
 
-    def __init__(self, policy: HedgePolicy, budget: Budget, clock: Clock, random: Random) -> None:
+    def __init__(
+        self,
+        policy: HedgePolicy,
+        budget: Budget,
+        clock: Clock,
+        random: Random,
+        usual: Percentile,
+    ) -> None:
         super().__init__(
             RetryPolicy(max_attempts=policy.max_attempts, codes=policy.non_fatal),
             budget,
@@ -48,7 +55,7 @@ class Hedger(Retrier):
             random,
         )
         self.delay_of_hedge = policy.delay
-        self.usual = Percentile(policy.percentile)
+        self.usual = usual
 
     def set_limit(self, call: Call) -> None:
         call.limit = None
@@ -73,24 +80,32 @@ class Hedger(Retrier):
 
 
 def hedge(
-    policy: HedgePolicy | None, plain: Layer, budget: Budget, clock: Clock, random: Random
+    policy: HedgePolicy | None,
+    plain: Layer,
+    budget: Budget,
+    clock: Clock,
+    random: Random,
+    usual: Percentile | None = None,
 ) -> Layer:
     """Hedge calls as ``policy`` says, or as the option ``hedge`` of a call does.
 
     Stands in the place of ``plain``, which retries: it takes the calls that are not hedged. Those
     are all without a policy and an option, and those of methods that are not idempotent, as two
-    instances work on the same call, or that stream.
+    instances work on the same call, or that stream. ``usual`` is what is known already of how long
+    hedged calls take.
     """
-    usual = None if policy is None else Hedger(policy, budget, clock, random)
-    asked = Hedger(policy or HedgePolicy(), budget, clock, random) if usual is None else usual
+    given = policy or HedgePolicy()
+    known = Percentile(given.percentile) if usual is None else usual
+    asked = Hedger(given, budget, clock, random, known)
+    always = None if policy is None else asked
 
     def chosen(call: Call) -> Hedger | None:
         option = None if call.options is None else call.options.get(OPTION)
         if option is None:
-            return usual
+            return always
         if option is True or option is False:
             return asked if option else None
-        return Hedger(replace(policy or HedgePolicy(), delay=option), budget, clock, random)
+        return Hedger(replace(given, delay=option), budget, clock, random, known)
 
     def layer(inner: Handler) -> Handler:
         retried = plain(inner)
@@ -98,7 +113,7 @@ def hedge(
         def handler(call: Call) -> Plan:
             hedger = chosen(call)
             if hedger is None or call.method.streaming or not call.method.idempotent:
-                if hedger is not None and hedger is not usual:
+                if hedger is not None and hedger is not always:
                     call.note(f"not hedged: {call.method.name} streams or is not idempotent")
                 return retried(call)
             return _hedged(inner, hedger, call, clock)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from seawall.call import Call, Endpoint, Failure, LoadReport, Outcome
 from seawall.clock import Clock
+from seawall.policy.backpressure import Backpressure
 from seawall.policy.classify import Verdict, classify
 from seawall.policy.outlier import Outliers
 
@@ -39,11 +40,17 @@ class Lessons:
     ``load_of`` reads the load report that came with an end.
     """
 
-    __slots__ = ("_balancer", "_clock", "_load_of", "_outliers")
+    __slots__ = ("_backpressure", "_balancer", "_clock", "_load_of", "_outliers")
 
     def __init__(
-        self, balancer: Learner, clock: Clock, outliers: Outliers | None, load_of: LoadOf | None
+        self,
+        balancer: Learner,
+        clock: Clock,
+        outliers: Outliers | None,
+        load_of: LoadOf | None,
+        backpressure: Backpressure | None = None,
     ) -> None:
+        self._backpressure = backpressure
         self._balancer = balancer
         self._clock = clock
         self._outliers = outliers
@@ -82,6 +89,8 @@ class Lessons:
             # Not judged before it is known whether it only takes long, as this method always does.
             failure.pending.append(partial(self._released, call, endpoint, started))
             return False
+        if verdict is Verdict.OVERLOAD and failure.pushback is not None and self._backpressure:
+            self._backpressure.shed(call)
         closed = not endpoint.breaker.failures or endpoint.breaker.admits(now)
         endpoint.breaker.learn(verdict, now)
         if verdict is Verdict.FAULT:
@@ -94,12 +103,15 @@ class Lessons:
     def _released(self, call: Call, endpoint: Endpoint, started: float, end: Outcome) -> None:
         """What had been left running has ended."""
         endpoint.outstanding -= 1
-        verdict, now = classify(end), self._clock()
+        verdict, now, outrun = classify(end), self._clock(), False
         if verdict is Verdict.CANCELLED and not end.ok and end.limit:
             # Another attempt was faster: no wonder, unless nothing has come from here meanwhile.
+            outrun = True
             verdict = Verdict.FAULT if endpoint.answered < started else Verdict.UNTOLD
         endpoint.breaker.learn(verdict, now)
-        if verdict is Verdict.FAULT:
+        # A hedge begins early: a twentieth of all calls take longer than its delay, so only many
+        # such in a row say something, and that is the breaker's business.
+        if verdict is Verdict.FAULT and not (outrun and call.eager):
             endpoint.latency.observe(ERROR_LATENCY, now)
             _suspect(endpoint)
         self._learn(call, endpoint, end, verdict, now)

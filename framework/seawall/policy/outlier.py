@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from math import fsum, sqrt
+from math import fsum, inf, sqrt
 from typing import Final
 
 from seawall.call import Endpoint
@@ -129,7 +129,7 @@ class Outliers:
         """Take in how an attempt ended."""
         if now >= self._next:
             self.sweep(now)
-        tally = endpoint.tally
+        tally: Tally | None = endpoint.tally
         if tally is None:
             tally = endpoint.tally = Tally()
         if verdict is Verdict.SUCCESS:
@@ -138,6 +138,17 @@ class Outliers:
             tally.bad += 1
         elif verdict in _ANSWERED:
             tally.good += 1
+
+    def end(self) -> None:
+        """Take all back and judge no more: other rules are in force, also for the calls that began
+        by these and are still under way."""
+        self._next = inf
+        for endpoint in self._group.endpoints:
+            endpoint.tally = None
+            if endpoint.ejected:
+                endpoint.ejected = False
+                self._group.trip(endpoint)
+                self._tell(EndpointReturned(self._group.service, endpoint.address))
 
     def sweep(self, now: float) -> None:
         """Judge what was observed if an interval has passed, and take back whose time is over.

@@ -73,7 +73,7 @@ class Run:
     """Run the user's ``function(*arguments)``, awaiting what it returns if that is awaitable.
 
     The driver answers with ``Success`` of what it returned, or with a ``Failure`` whose ``error``
-    is what it raised.
+    is what it raised. It stands above all attempts, and those that were left running are over.
     """
 
     __slots__ = ("arguments", "function")

@@ -53,14 +53,20 @@ class RateLimit:
     __slots__ = ("_burst", "_name", "_policy", "_refilled", "_tokens", "_turns")
 
     def __init__(self, policy: RatePolicy, name: str) -> None:
-        burst = max(1, int(policy.per_second)) if policy.burst is None else policy.burst
         self._policy = policy
         self._name = name
         """What it limits, in words: the service, or the method's path."""
-        self._burst = self._tokens = float(burst)
+        self._burst = self._tokens = _burst_of(policy)
         self._refilled = float("-inf")
         self._turns: deque[_Turn] = deque()
         """As many as there are tokens below zero, or more by those that have begun."""
+
+    def follow(self, policy: RatePolicy, now: float) -> None:
+        """Go by another policy from now on. What has been taken stays taken, and turns that were
+        given stay."""
+        tokens = self._tokens + (now - self._refilled) * self._policy.per_second
+        self._policy, self._burst = policy, _burst_of(policy)
+        self._refilled, self._tokens = now, min(tokens, self._burst)
 
     def take(self, now: float) -> float:
         """Take a token and return 0; or leave it, and return the seconds until there is one."""
@@ -122,6 +128,11 @@ class RateLimit:
             sent=False,
             refusal=DeadlinePassed,
         )
+
+
+def _burst_of(policy: RatePolicy) -> float:
+    burst = policy.burst
+    return float(max(1, int(policy.per_second)) if burst is None else burst)
 
 
 def rate_limit(state: RateLimit, clock: Clock) -> Layer:

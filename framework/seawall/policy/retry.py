@@ -213,6 +213,8 @@ def attempts(inner: Handler, retrier: Retrier, call: Call) -> Plan:
         outcome = late.outcome
     if outcome.ok:
         retrier.budget.success()
+    else:
+        call.note(retrier.left_over(call))
     return outcome
 
 

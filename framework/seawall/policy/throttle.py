@@ -42,6 +42,9 @@ class AdaptiveThrottle:
     allowance: int = 5
     """Refusals in a window for which nothing is kept back yet (go-zero's first 5), so that one
     refusal doesn't cost a client that calls rarely half of its calls."""
+    vouched: bool = False
+    """Whether only refusals with pushback count, as a server's admission control answers; others
+    may be about a quota."""
 
 
 class Throttle:
@@ -97,6 +100,12 @@ class Throttle:
         self._refused_at = now
         return True
 
+    def end(self) -> None:
+        """Another takes its place."""
+        if self._refused_at is not None:
+            self._refused_at = None
+            self._tell(ThrottlingEnded(self._service))
+
     def learn(self, outcome: Outcome, now: float) -> None:
         """Take in how a call ended that was let through."""
         if outcome.ok:
@@ -105,7 +114,7 @@ class Throttle:
         if outcome.refusal is not None or not outcome.sent:
             return
         verdict = classify(outcome)
-        if verdict in _REFUSED:
+        if verdict in _REFUSED and (outcome.pushback is not None or not self._policy.vouched):
             self._window.bad(now)
             self.wary = True
         elif verdict not in _SILENT:
@@ -136,12 +145,13 @@ def throttle(state: Throttle, clock: Clock, random: Random) -> Layer:
     """
 
     def layer(inner: Handler) -> Handler:
-        return partial(_throttled, state, clock, random, inner)
+        return partial(throttled, state, clock, random, inner)
 
     return layer
 
 
-def _throttled(state: Throttle, clock: Clock, random: Random, inner: Handler, call: Call) -> Plan:
+def throttled(state: Throttle, clock: Clock, random: Random, inner: Handler, call: Call) -> Plan:
+    """The plan of one call, kept back or let through as ``state`` says."""
     if state.wary:
         now = clock()
         if state.refuses(now, random()):

@@ -35,3 +35,10 @@ def warm(group: Group, policy: SlowStartPolicy, now: float) -> None:
         else:
             part = (age / policy.window) ** (1.0 / policy.aggression)
             endpoint.share = endpoint.fair_share / max(part, policy.least_weight)
+
+
+def end_warm_up(group: Group) -> None:
+    """Have all that are warming up take their whole share: there is no slow start any more."""
+    for endpoint in group.warming:
+        endpoint.share = endpoint.fair_share
+    group.warming.clear()

@@ -63,6 +63,11 @@ class Registry(ABC):
     async def close(self) -> None:
         """Release everything. What is still registered says goodbye."""
 
+    def holds_lease(self) -> bool | None:
+        """Whether the registry has, as far as is known, all that this process announces there;
+        None = nothing is announced, or it hangs on no lease. Any thread may ask."""
+        return None
+
     keeps_configs: bool = False
     """Whether it has ``configs``."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import re
 from collections.abc import Callable, Mapping
@@ -101,6 +100,8 @@ def _unknown(url: str, scheme: str) -> str:
     if scheme in ("http", "https"):
         hint = f"; is it etcd? Then write etcd://{url.partition('://')[2]}."
     else:
+        import difflib  # only for those who mistype
+
         near = difflib.get_close_matches(scheme, known, n=1)
         hint = f"; did you mean {near[0]}://?" if near else "."
     listed = ", ".join(f"{name}://" for name in known)

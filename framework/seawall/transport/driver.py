@@ -7,6 +7,7 @@ the sync driver under a lock (``sync.driver``).
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from contextvars import copy_context
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 from grpc import StatusCode
 
 from seawall.call import Attempt, Call, Endpoint, Failure, Outcome, Success
+from seawall.errors import in_words
 from seawall.policy.plan import Await, LateAnswer, Linger, Plan, Run, Send, Sleep
 from seawall.policy.waiting import Waiting
 from seawall.transport.discovery import Discovery
@@ -26,9 +28,20 @@ CANCELLED = Failure(StatusCode.CANCELLED, "Locally cancelled by application!")
 LOST = Failure(StatusCode.CANCELLED, "another attempt was answered first", limit=True)
 OUTRUN = Failure(StatusCode.DEADLINE_EXCEEDED, "no answer before the call was over", limit=True)
 
+_log = logging.getLogger("seawall.transport")
+
 Hooks = list[Callable[[Outcome], None]]
 Items = tuple[tuple[str, str | bytes], ...]
 """Metadata."""
+
+
+def tell(hooks: Hooks, end: Outcome) -> None:
+    """Tell the layers how an attempt or a stream has ended that was left running."""
+    for hook in hooks:
+        try:
+            hook(end)
+        except Exception:  # a balancer of the user's own; the others have to hear of it, too
+            _log.exception("what a call has come to could not be learnt from")
 
 
 class Cancellable(Protocol):
@@ -91,7 +104,8 @@ class Driver:
             self._settle(stop.value)
             return
         except Exception as error:  # a balancer of the user's own, or a mistake in ours
-            self._settle(Failure(StatusCode.INTERNAL, f"a policy failed: {error!r}", error=error))
+            problem = f"a policy failed: {in_words(error)}"
+            self._settle(Failure(StatusCode.INTERNAL, problem, error=error))
             return
         if type(effect) is Send:
             self._send(effect)
@@ -102,6 +116,11 @@ class Driver:
         elif type(effect) is Linger:
             self._linger()
         elif type(effect) is Run:
+            if self._late:
+                # Whoever has user code run has come to an end with the attempts: an answer that
+                # still came would be thrown in where nobody waits for one.
+                decided = answer.outcome if type(answer) is LateAnswer else answer
+                self._drop_late(self._lost(decided is not None and decided.ok))
             self._running = self._start(effect)
 
     def _send(self, effect: Send) -> None:
@@ -128,7 +147,7 @@ class Driver:
             self._set_alarm(now + call.limit)
 
     def _not_started(self, error: BaseException) -> None:
-        details = f"the attempt could not be started: {error!r}"
+        details = f"the attempt could not be started: {in_words(error)}"
         self._ended(Failure(StatusCode.UNAVAILABLE, details, sent=False, error=error))
 
     def _slept(self) -> None:
@@ -154,6 +173,12 @@ class Driver:
     def _ended(self, failure: Failure) -> None:
         """The attempt in hand has failed: keep the record, go on with the plan."""
         self._clear_alarm()
+        self._record(failure)
+        self._inner = None
+        self._step(failure)
+
+    def _record(self, failure: Failure) -> None:
+        """Keep what became of the attempt in hand, for ``explain()``."""
         call = self._call
         call.record(
             Attempt(
@@ -165,8 +190,6 @@ class Driver:
                 call.considered,
             )
         )
-        self._inner = None
-        self._step(failure)
 
     def _clear_alarm(self) -> None:
         if self._alarm is not None:
@@ -200,10 +223,11 @@ class Driver:
         code = self._code_of(inner)
         ok = code is StatusCode.OK
         outcome = Success(inner) if ok else self._failure_of(inner, code, True)
-        for hook in hooks:
-            hook(outcome)
+        tell(hooks, outcome)
         call = self._call
         if outcome.ok or (call.conclusive is not None and call.conclusive(outcome)):
+            if not outcome.ok and endpoint is not None:
+                call.note(f"{endpoint.address}, left running, answered {outcome.code.name}")
             self._drop_attempt()
             call.endpoint = endpoint
             self._step(LateAnswer(outcome))
@@ -218,13 +242,16 @@ class Driver:
         if not self._late:
             self._step(None)
 
+    def _lost(self, ok: bool) -> Failure:
+        """The end of the attempts that have not answered by now, when the call is decided."""
+        return LOST if ok and self._call.eager else OUTRUN
+
     def _drop_late(self, end: Failure) -> None:
         """The call is over: whoever has not answered by now has lost."""
         late, self._late = self._late, None
         for inner, (_, hooks) in (late or {}).items():
             inner.cancel()
-            for hook in hooks:
-                hook(end)
+            tell(hooks, end)
 
     # --- waiting for a change ---------------------------------------------------------------
 
@@ -250,8 +277,7 @@ class Driver:
         if outcome.ok and not outcome.fallback:
             self._inner = outcome.value
         if self._late:
-            lost = LOST if outcome.ok and self._call.eager else OUTRUN
-            self._drop_late(CANCELLED if outcome is CANCELLED else lost)
+            self._drop_late(CANCELLED if outcome is CANCELLED else self._lost(outcome.ok))
         self._bound.active.discard(self)
         self._tell_end()
 

@@ -7,15 +7,12 @@ from enum import Enum
 from typing import Any, Final
 
 from grpc import StatusCode, aio
-from grpc_health.v1 import health_pb2
 
 from seawall.call import Endpoint
 from seawall.transport.keepalive import PERMITTED
 
 TIMEOUT: Final = 2.0
 """Seconds for an answer, a connection included."""
-
-_SERVING: Final = health_pb2.HealthCheckResponse.SERVING
 
 
 class Health(Enum):
@@ -33,8 +30,8 @@ class _Check:
     def bind(self, channel: aio.Channel) -> Callable[..., Any]:
         return channel.unary_unary(
             "/grpc.health.v1.Health/Check",
-            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
-            response_deserializer=health_pb2.HealthCheckResponse.FromString,
+            request_serializer=_messages().HealthCheckRequest.SerializeToString,
+            response_deserializer=_messages().HealthCheckResponse.FromString,
         )
 
 
@@ -58,7 +55,7 @@ async def _ask(endpoint: Endpoint, name: str) -> Health:
     connection = endpoint.transport
     try:
         make = connection.callables.get(_CHECK) or connection.bind(_CHECK)
-        answer = await make(health_pb2.HealthCheckRequest(service=name), timeout=TIMEOUT)
+        answer = await make(_messages().HealthCheckRequest(service=name), timeout=TIMEOUT)
     except aio.AioRpcError as error:
         if error.code() is StatusCode.NOT_FOUND:
             return Health.DENIES
@@ -67,7 +64,15 @@ async def _ask(endpoint: Endpoint, name: str) -> Health:
         return Health.SILENT
     except aio.UsageError:  # closed meanwhile
         return Health.SILENT
-    return Health.SERVES if answer.status == _SERVING else Health.DENIES
+    serves = answer.status == _messages().HealthCheckResponse.SERVING
+    return Health.SERVES if serves else Health.DENIES
+
+
+def _messages() -> Any:
+    """What the protocol is written with. Seldom needed, and protobuf is a fifth of an import."""
+    from grpc_health.v1 import health_pb2
+
+    return health_pb2
 
 
 def _is_ours(endpoint: Endpoint) -> bool:

@@ -28,7 +28,45 @@ SERVER_OPTIONS: Final[Options] = [
     # A client that vanished without a word would keep its streams for ever.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.http2.ping_timeout_ms", 10_000),
+    # Who connects and says nothing is let go after 10 s; gRPC's own 120 s would let a stranger who
+    # opens eight connections a second hold a thousand of them. A client's first words are sent at
+    # once.
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    # The limit of metadata holds once the peer has acknowledged it; who doesn't is let go as well.
+    ("grpc.http2.settings_timeout", 10_000),
+    # An open stream costs about 11 KB here, so a single connection can take 110 MB. Less would make
+    # well-meant callers wait in their own cores, where no admission control sees them.
+    ("grpc.max_concurrent_streams", 10_000),
 ]
+
+
+MAX_MESSAGE: Final = 4 << 20
+"""gRPC's own limit of what a message has, decompressed."""
+
+
+def server_options(
+    age: float | None,
+    grace: float | None,
+    max_message: int | None = None,
+    connections: int | None = None,
+) -> Options:
+    """The options of a server; see ``Settings`` for ``max_connection_age``, ``grace`` and
+    ``max_message_bytes``. ``connections``: how many it takes at a time; None = any number."""
+    options = [
+        *SERVER_OPTIONS,
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", max_message or MAX_MESSAGE),
+    ]
+    if connections is not None:
+        options.append(("grpc.max_allowed_incoming_connections", connections))
+    if age is not None:
+        # gRPC spreads it by 10 % up and down, so that clients don't all come back at once.
+        options += [
+            ("grpc.max_connection_age_ms", int(age * 1000)),
+            ("grpc.max_connection_age_grace_ms", int((grace or 0.0) * 1000)),
+        ]
+    return options
+
 
 _CONNECT: Final[Options] = [
     ("grpc.initial_reconnect_backoff_ms", 100),

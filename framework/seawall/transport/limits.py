@@ -25,11 +25,13 @@ _log = logging.getLogger("seawall.transport")
 class Alarm:
     """What is to be called, and when it is due."""
 
-    __slots__ = ("ring", "slot")
+    __slots__ = ("put_off", "ring", "slot")
 
     def __init__(self, ring: Callable[[], None], slot: int) -> None:
         self.ring = ring
         self.slot = slot
+        self.put_off = False
+        """Its time had come when the loop was held up, so it was given a moment more."""
 
 
 _Alarms = set[Alarm]
@@ -69,15 +71,22 @@ class Limits:
             return
         now = time.monotonic()
         if now - slot * GRAIN > LATE:
-            # The loop was held up: what is waited for may have arrived meanwhile, unread.
-            again = int((now + LATE) / GRAIN) + 1
-            later = self._slots.get(again) or self._open(again)
-            for alarm in alarms:
-                alarm.slot = again
-                later.add(alarm)
-            return
+            alarms = self._put_off(alarms, int((now + LATE) / GRAIN) + 1)
         for alarm in alarms:
             try:
                 alarm.ring()
             except Exception:  # one call's trouble is not the others'
                 _log.exception("a call could not go on after its time limit")
+
+    def _put_off(self, alarms: _Alarms, slot: int) -> _Alarms:
+        """The loop was held up: what is waited for may have arrived meanwhile, unread.
+
+        Returns those that were put off before: in a loop that is always late they would never ring.
+        """
+        fresh = {alarm for alarm in alarms if not alarm.put_off}
+        if fresh:
+            later = self._slots.get(slot) or self._open(slot)
+            for alarm in fresh:
+                alarm.slot, alarm.put_off = slot, True
+                later.add(alarm)
+        return alarms - fresh

@@ -11,6 +11,8 @@ from typing import Any
 from grpc import StatusCode
 
 from seawall.call import Failure, Outcome, Success
+from seawall.context import without_fallback
+from seawall.errors import in_words
 from seawall.policy.plan import Await, Run
 from seawall.transport.driver import Cancellable, Driver
 from seawall.transport.translate import failure_of, resolved
@@ -62,14 +64,15 @@ class LoopDriver(Driver):
     async def _run(self, effect: Run) -> None:
         answer: Outcome
         try:
-            value = effect.function(*effect.arguments)
-            answer = Success(await value if inspect.isawaitable(value) else value)
+            with without_fallback():
+                value = effect.function(*effect.arguments)
+                answer = Success(await value if inspect.isawaitable(value) else value)
         except asyncio.CancelledError as error:
             if self._running is None:
                 raise  # the call was cancelled, and so we were
-            answer = Failure(StatusCode.CANCELLED, repr(error), error=error)
+            answer = Failure(StatusCode.CANCELLED, in_words(error), error=error)
         except Exception as error:
-            answer = Failure(StatusCode.UNKNOWN, repr(error), error=error)
+            answer = Failure(StatusCode.UNKNOWN, in_words(error), error=error)
         self._running = None
         self._step(answer)
 

@@ -14,7 +14,7 @@ from grpc import aio
 
 from seawall.call import Call, Method
 from seawall.config import MethodPolicy
-from seawall.context import current_options, inbound
+from seawall.context import answering, answering_for, inbound, inherit
 from seawall.policy.deadline import deadline_of
 from seawall.policy.plan import Handler
 from seawall.transport.discovery import Discovery
@@ -92,15 +92,15 @@ class Bound:
         return bound
 
     def _call_alternative(
-        self, request: bytes, until: float | None, metadata: MetadataLike | None
+        self, path: str, request: bytes, until: float | None, metadata: MetadataLike | None
     ) -> Any:
         """Call the method that answers if this one fails, with the time that the caller gave."""
-        assert self._alternative is not None
-        other = self._channel._method(
-            type(self), self._alternative, None, self._deserializer, self._registered
+        other: Any = self._channel._method(
+            type(self), path, None, self._deserializer, self._registered
         )
         timeout = None if until is None else until - time.monotonic()
-        return other(request, timeout=timeout, metadata=metadata)  # type: ignore[operator]
+        with answering_for(self._path):
+            return other(request, timeout=timeout, metadata=metadata)
 
     def _facts(
         self,
@@ -122,12 +122,11 @@ class Bound:
         deadline = deadline_of(now, timeout, policy.timeout, above, streaming=method.streaming)
         call = Call(method, now, deadline)
         call.request = request
-        call.options = current_options.get()
-        if served is not None and served.alone:
-            call.alone = True
-        if self._alternative is not None and request is not None:
+        items = inherit(call, served)
+        other = self._alternative
+        if other is not None and request is not None and other not in answering.get():
             until = None if timeout is None else now + timeout
-            call.alternative = partial(self._call_alternative, request, until, metadata)
+            call.alternative = partial(self._call_alternative, other, request, until, metadata)
         ready = policy.wait_for_ready if wait_for_ready is None else wait_for_ready
         if ready:
             call.wait_for_ready = True
@@ -135,9 +134,9 @@ class Bound:
         if credentials is not None or compression is not None:
             arguments = {"credentials": credentials, "compression": compression}
             call.credentials = credentials is not None
-        items: tuple[tuple[str, str | bytes], ...] = ()
         if metadata:
-            call.headers = items = checked_metadata(metadata)
+            call.headers = given = checked_metadata(metadata)
+            items = given + items
         return self, call, route.handler(call), route.discovery, arguments, items
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from grpc import StatusCode, aio
 
 from seawall.call import Call, Failure
+from seawall.errors import in_words
 from seawall.transport.driver import CANCELLED
 from seawall.transport.rpc import Rpc
 
@@ -69,7 +70,7 @@ class Requesting(Rpc):
     def _requests_failed(self, error: BaseException) -> None:
         """The user's iterator raised: end the call, as there is nothing more to send."""
         if self._outcome is None:
-            details = f"the iterator of requests raised {error!r}"
+            details = f"the iterator of requests raised {in_words(error)}"
             self._abort(Failure(StatusCode.CANCELLED, details, error=error))
 
     def __del__(self) -> None:
@@ -150,6 +151,8 @@ class RequestStream:
             if self._over or tell is None:
                 raise
             tell(error)
+            if not isinstance(error, Exception | asyncio.CancelledError):
+                raise  # the program is to end
 
     async def _feed(self, inner: Any) -> None:
         """Write the messages to ``inner`` as they come; its failure is reported by its status."""

@@ -17,7 +17,7 @@ from grpc import StatusCode, aio
 from grpc.aio import EOF
 
 from seawall.call import Call, Failure, Outcome, Success
-from seawall.transport.driver import CANCELLED, Items
+from seawall.transport.driver import CANCELLED, Items, tell
 from seawall.transport.requests import Requesting
 from seawall.transport.rpc import Rpc
 from seawall.transport.translate import NO_METADATA, FlatMetadata, failure_of, resolved
@@ -45,7 +45,9 @@ class ResponseStream(Rpc):
         except aio.AioRpcError:
             first = EOF
         except asyncio.CancelledError:
-            return  # the attempt was given up, or the call cancelled
+            if not inner.done():
+                raise  # the loop ends
+            first = EOF  # it was given up, the call was cancelled, or its connection was closed
         if inner is not self._inner or self._outcome is not None:
             return
         if first is EOF:
@@ -77,6 +79,11 @@ class ResponseStream(Rpc):
             self._opened.set_result(None)
 
     def cancel(self) -> bool:
+        outcome = self._outcome
+        if self._own_answer is not None and outcome is not None and outcome.ok:
+            # Another method's stream answers; what the caller made up himself is his.
+            other = outcome.value
+            return isinstance(other, aio.Call) and other.cancel()
         inner = self._inner
         if self._outcome is None and inner is not None and self._opened.done():
             self._outcome = CANCELLED
@@ -109,10 +116,15 @@ class ResponseStream(Rpc):
         try:
             return await inner.read()
         except asyncio.CancelledError:
-            self.cancel()
-            raise
+            if _was_asked() or self._outcome in (None, CANCELLED):
+                self.cancel()
+                raise
+            self._raise(self._outcome)  # its connection was closed
         except aio.AioRpcError as error:
-            self._raise(Failure(error.code(), error.details() or "", error=error))
+            outcome = self._outcome
+            if outcome is None or outcome.ok:
+                outcome = Failure(error.code(), error.details() or "", error=error)
+            self._raise(outcome)
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         while (message := await self.read()) is not EOF:
@@ -146,12 +158,19 @@ def _report_end(call: Call, driver: weakref.ref[ResponseStream], inner: Any) -> 
     code = resolved(inner.code())
     ok = code is StatusCode.OK
     end: Outcome = Success(inner) if ok else failure_of(inner, code, connected=True)
-    hooks, call.at_end = call.at_end or (), None
-    for hook in hooks:
-        hook(end)
+    hooks, call.at_end = call.at_end or [], None
+    tell(hooks, end)
     owner = driver()
     if owner is not None and owner._outcome is None:
+        if not end.ok:
+            owner._record(end)
         owner._finish(end)
+
+
+def _was_asked() -> bool:
+    """Whether the task that runs was asked to end, and not what it waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 class UnaryStreamCall(ResponseStream, aio.UnaryStreamCall[Any, Any]):

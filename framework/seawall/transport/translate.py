@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
-from typing import Any, Final
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import grpc
 from grpc import StatusCode
@@ -13,10 +15,16 @@ from grpc.aio import AioRpcError, Metadata
 
 from seawall import errors
 from seawall.call import Attempt, Call, Failure
+from seawall.statuses import StatusError, kind_of
+
+if TYPE_CHECKING:
+    from seawall.statuses.details import Details
 
 PUSHBACK: Final = "grpc-retry-pushback-ms"
 _NEVER_CONNECTED: Final = "failed to connect to all addresses"
 _BROKEN_WRITE: Final = "Internal error from Core"
+_LONGEST_LINE: Final = 500
+"""Characters of a line of a call's story; ``details()`` has all of what was said last."""
 _KEY: Final = re.compile(r"[0-9a-z_.-]+")
 _VALUE: Final = re.compile(r"[\x20-\x7e]*")
 
@@ -168,14 +176,21 @@ def story_of(title: str, attempts: Iterable[Attempt], notes: Iterable[str]) -> s
         f"{a.code.name} after {a.duration * 1000:.1f} ms" + (f": {a.details}" if a.details else "")
         for a in attempts
     )
-    return "\n  ".join([title, *tried, *notes])
+    return "\n  ".join([_in_a_line(line) for line in (title, *tried, *notes)])
 
 
-class CallError(AioRpcError):
+def _in_a_line(text: str) -> str:
+    """What servers say may have any length, and any number of lines."""
+    line = text if len(text) <= _LONGEST_LINE else text[: _LONGEST_LINE - 3] + "..."
+    return line if line.isprintable() else "".join([c if c.isprintable() else " " for c in line])
+
+
+class CallError(AioRpcError, StatusError):
     """The final error of a call: gRPC's own ``AioRpcError``, and how it came to it.
 
-    If the framework refused by itself the error is an instance of ``seawall.Refused`` as well
-    (``NoEndpoints``, ``CircuitOpen``, ``DeadlinePassed``).
+    It is an instance of the class of its code too, such as ``seawall.NotFound``, and, if the
+    framework refused by itself, of one of the ``seawall.Refused`` (``NoEndpoints``,
+    ``CircuitOpen``, ``DeadlinePassed`` ...).
     """
 
     attempts: tuple[Attempt, ...] = ()
@@ -183,6 +198,30 @@ class CallError(AioRpcError):
     notes: tuple[str, ...] = ()
     """What retry, budget and fallback had to say."""
     method: str = ""
+    refusal: ClassVar[type[errors.Refused] | None] = None
+    """Which of the refusals it is, if any."""
+
+    def details(self) -> str:
+        """The status's message."""
+        return super().details() or ""
+
+    def status(self) -> Any:
+        """The ``google.rpc.status_pb2.Status`` that came with it, or one that says no more."""
+        from seawall.statuses.details import Details
+        from seawall.statuses.wire import status_in, status_with
+
+        found = status_in(self.code(), self.trailing_metadata())
+        return status_with(self.code(), self.details(), Details()) if found is None else found
+
+    def told(self) -> Details:
+        if self._given is None:
+            from seawall.statuses.wire import details_in
+
+            told = details_in(self.status())
+            if told.retry_after is None:
+                told = replace(told, retry_after=pushback_of(self.trailing_metadata())[0])
+            self._given = told
+        return self._given
 
     def explain(self) -> str:
         """The call's story in a few lines: each attempt, and why there was not one more."""
@@ -194,58 +233,31 @@ class CallError(AioRpcError):
         return self.explain()
 
     def __reduce__(self) -> tuple[Any, ...]:
+        trailing = Metadata(*(self.trailing_metadata() or ()))
         return _rebuild, (
             self.refusal, self.method, self.attempts, self.notes,
-            (self.code(), None, None, self.details(), self.debug_error_string()),
+            (self.code(), None, trailing, self.details(), self.debug_error_string()),
         )  # fmt: skip
 
-    @property
-    def refusal(self) -> type[errors.Refused] | None:
-        return next((kind for kind, made in _REFUSALS.items() if isinstance(self, made)), None)
 
-
-class NoEndpointsError(CallError, errors.NoEndpoints):
-    pass
-
-
-class CircuitOpenError(CallError, errors.CircuitOpen):
-    pass
-
-
-class DeadlinePassedError(CallError, errors.DeadlinePassed):
-    pass
-
-
-class ThrottledError(CallError, errors.Throttled):
-    pass
-
-
-class BulkheadFullError(CallError, errors.BulkheadFull):
-    pass
-
-
-class RateLimitedError(CallError, errors.RateLimited):
-    pass
-
-
-_REFUSALS: Final[dict[type[errors.Refused], type[CallError]]] = {
-    errors.NoEndpoints: NoEndpointsError,
-    errors.CircuitOpen: CircuitOpenError,
-    errors.DeadlinePassed: DeadlinePassedError,
-    errors.Throttled: ThrottledError,
-    errors.BulkheadFull: BulkheadFullError,
-    errors.RateLimited: RateLimitedError,
-}
+@cache
+def _kind(refusal: Any, code: StatusCode) -> type[CallError]:
+    """The class of the errors of a code, refused by the framework or not."""
+    named = kind_of(code)
+    told = named if refusal is None else refusal
+    bases: tuple[Any, ...] = (CallError, named) if refusal is None else (CallError, refusal, named)
+    facts = {"refusal": refusal, "__module__": __name__, "__doc__": told.__doc__}
+    return type(f"{told.__name__}Error", bases, facts)
 
 
 def _rebuild(
-    refusal: type[errors.Refused] | None,
+    refusal: Any,
     method: str,
     attempts: tuple[Attempt, ...],
     notes: tuple[str, ...],
     arguments: tuple[Any, ...],
 ) -> CallError:
-    error = (CallError if refusal is None else _REFUSALS[refusal])(*arguments)
+    error = _kind(refusal, arguments[0])(*arguments)
     error.method, error.attempts, error.notes = method, attempts, notes
     return error
 

@@ -117,6 +117,10 @@ class EtcdRegistry(Registry):
         except OSError:
             return None
 
+    def holds_lease(self) -> bool | None:
+        tenure = self._tenure
+        return None if tenure is None or tenure.empty else tenure.held
+
     def encoded(self, instances: Sequence[Instance]) -> dict[bytes, bytes]:
         return dict(encode(self._url.namespace, instance) for instance in instances)
 

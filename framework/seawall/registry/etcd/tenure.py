@@ -58,6 +58,11 @@ class Tenure:
     def empty(self) -> bool:
         return not self._entries
 
+    @property
+    def held(self) -> bool:
+        """Whether there is a lease and, as far as is known, all keys hang on it."""
+        return bool(self._lease.id) and all(e.written for e in list(self._entries.values()))
+
     def want(self, owner: object, values: Mapping[bytes, bytes]) -> asyncio.Future[None]:
         """From now on ``owner`` holds exactly these keys. Done when etcd has them so.
 

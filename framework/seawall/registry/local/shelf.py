@@ -162,6 +162,8 @@ class Shelf:
     def _foreign(self, name: str) -> None:
         if name.startswith("."):
             return  # our own, half made, or some editor's
+        if (self.directory / name).is_dir():
+            return  # the default directory holds that of the servers' Unix sockets, too
         if (self.directory / name).exists():
             self._tell_once(name, "is not a registration's file")
         else:

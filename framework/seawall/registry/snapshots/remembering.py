@@ -66,6 +66,9 @@ class Remembering(Registry):
     def configs(self, service: str) -> AsyncGenerator[str | None, None]:
         return self.inner.configs(service)
 
+    def holds_lease(self) -> bool | None:
+        return self.inner.holds_lease()
+
     def advertised_host(self) -> str | None:
         return self.inner.advertised_host()
 
