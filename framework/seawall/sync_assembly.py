@@ -38,15 +38,14 @@ def connect(
     It has the interface of ``grpc.Channel``, belongs to no thread, and is closed by ``close()`` or
     a ``with`` block. The arguments are those of ``seawall.connect``; an open ``Registry`` must not
     be in use on an event loop, as the channel uses it on one of its own. ``listener`` is called on
-    that loop's thread.
+    a thread of its own, so it may make calls, and wait.
 
     Raises ``ConfigError`` for a URL or a config that makes no sense. Does not wait for the
     registry: the first call does, and explains itself if it can't be reached.
     """
     background = Background()
-    assembly = SyncAssembly(
-        background, registry, service_config, credentials, zone, _on(background, guarded(listener))
-    )
+    heard = guarded(_on(background, guarded(listener, counted=False)))
+    assembly = SyncAssembly(background, registry, service_config, credentials, zone, heard)
     return Channel(Calls(background, assembly))
 
 
@@ -54,7 +53,7 @@ class SyncAssembly(Assembly):
     """The router of one sync channel.
 
     Stubs are made by any thread, so a lock guards what is made here; all else is done on the
-    background's thread. Events are told there too, never under a service's lock.
+    background's thread. Events are told on a thread for news, never under a service's lock.
     """
 
     def __init__(self, background: Background, *facts: Any) -> None:
@@ -97,6 +96,6 @@ class SyncAssembly(Assembly):
 
 def _on(background: Background, listener: Listener) -> Listener:
     def tell(event: Event) -> None:
-        background.do(listener, event)
+        background.tell(listener, event)
 
     return tell

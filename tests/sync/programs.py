@@ -8,6 +8,9 @@ import random
 import signal
 import sys
 import threading
+import time
+from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -33,7 +36,7 @@ def fork(address: str) -> None:
     under_way = [stub.Say.future(SLOW), stub.Count(SLOW)]
     for _ in range(4):
         threading.Thread(target=call_on, args=(stub,), daemon=True).start()
-    with_child(channel, stub)
+    with_child(channel, stub, under_way)
     for call in under_way:
         call.cancel()
     channel.close()
@@ -44,13 +47,16 @@ def fork_quietly(address: str) -> None:
     with seawall.sync.connect(f"static://{address}") as channel:
         stub = pb_grpc.EchoStub(channel)
         say(stub.Say(REQUEST).text)
-        with_child(channel, stub)
+        ended = stub.Say.future(REQUEST), stub.Count(REQUEST)
+        for call in ended:
+            call.cancel()
+        with_child(channel, stub, ended)
 
 
-def with_child(channel: grpc.Channel, stub: pb_grpc.EchoStub) -> None:
+def with_child(channel: grpc.Channel, stub: pb_grpc.EchoStub, calls: Any) -> None:
     child = os.fork()
     if child == 0:
-        in_the_child(channel, stub)
+        in_the_child(channel, stub, calls)
         sys.exit(7)
     _, status = os.waitpid(child, 0)
     say(f"child: {os.waitstatus_to_exitcode(status)}")
@@ -65,7 +71,7 @@ def call_on(stub: pb_grpc.EchoStub) -> None:
         return  # the channel was closed
 
 
-def in_the_child(channel: grpc.Channel, stub: pb_grpc.EchoStub) -> None:
+def in_the_child(channel: grpc.Channel, stub: pb_grpc.EchoStub, stub_calls: Any) -> None:
     uses = {
         "blocking": lambda: stub.Say(REQUEST),
         "future": lambda: stub.Say.future(REQUEST),
@@ -74,6 +80,14 @@ def in_the_child(channel: grpc.Channel, stub: pb_grpc.EchoStub) -> None:
         "conversation": lambda: stub.Chat(iter([REQUEST])),
         "stub": lambda: pb_grpc.EchoStub(channel),
         "subscribe": lambda: channel.subscribe(print),
+    }
+    future, stream = stub_calls
+    uses |= {
+        "result": future.result,
+        "cancel": future.cancel,
+        "callback": lambda: future.add_done_callback(print),
+        "next": lambda: next(stream),
+        "unsubscribe": lambda: channel.unsubscribe(print),
     }
     for name, use in uses.items():
         try:
@@ -109,6 +123,47 @@ def interrupted(address: str) -> None:
     say(f"outstanding: {[e.outstanding for e in group.endpoints]}")
     say(f"active: {len(channel.calls.active)}")
     say(stub.Say(REQUEST).text)
+
+
+def time_limit(address: str) -> None:
+    """A signal handler raises in a blocking call, as time limits of tasks do."""
+    channel = seawall.sync.connect(f"static://{address}")
+    stub = pb_grpc.EchoStub(channel)
+    say(stub.Say(REQUEST).text)
+
+    def too_long(*_: object) -> None:
+        raise TimeoutError("the task's time is up")
+
+    signal.signal(signal.SIGALRM, too_long)
+    for call in (stub.Say, stub.Charge, stub.Say.with_call):
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        try:
+            call(SLOW, timeout=60)
+        except TimeoutError as error:
+            say(error)
+    group = channel.discoveries[0].group
+    say(f"outstanding: {[e.outstanding for e in group.endpoints]}")
+    say(f"active: {len(channel.calls.active)}")
+    say(stub.Say(REQUEST).text)
+
+
+def main_ends(address: str) -> None:
+    """The main thread ends, another goes on: what is watched is still watched."""
+    path = Path(os.environ["CONFIG"])
+    channel = seawall.sync.connect(f"static://{address}", service_config=path)
+    stub = pb_grpc.EchoStub(channel)
+    say(stub.Say(REQUEST).text)
+
+    def go_on() -> None:
+        threading.main_thread().join()
+        path.write_text(path.read_text().replace("9s", "3s"))
+        end = time.monotonic() + 10
+        while stub.Say(REQUEST).remaining > 3 and time.monotonic() < end:
+            time.sleep(0.02)
+        say(f"obeyed: {stub.Say(REQUEST).remaining <= 3}")
+        channel.close()
+
+    threading.Thread(target=go_on).start()
 
 
 def interrupted_waiting(address: str) -> None:

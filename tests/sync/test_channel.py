@@ -24,11 +24,6 @@ REQUEST = pb.EchoRequest(text="hello")
 SLOW = pb.EchoRequest(text="slow", delay=30)
 
 
-def ours() -> list[str]:
-    """The framework's threads."""
-    return [t.name for t in threading.enumerate() if t.name.startswith("seawall")]
-
-
 def test_it_is_a_grpc_channel(channel):
     assert isinstance(channel, grpc.Channel)
 
@@ -94,7 +89,13 @@ def test_closing_cancels_and_refuses(servers, url):
     with pytest.raises(ValueError, match="closed"):
         pb_grpc.EchoStub(channel)
     servers.happened(service.cancelled)
-    assert states[-1] is ChannelConnectivity.SHUTDOWN
+    until(lambda: states[-1] is ChannelConnectivity.SHUTDOWN)
+
+
+def ours_since(before):
+    """The framework's threads, less those that were there before."""
+    new = set(threading.enumerate()) - before
+    return sorted(thread.name for thread in new if thread.name.startswith("seawall"))
 
 
 def test_closing_ends_every_thread(servers, url):
@@ -104,7 +105,8 @@ def test_closing_ends_every_thread(servers, url):
         stub = pb_grpc.EchoStub(channel)
         with seawall.options(fallback=lambda *_: pb.EchoReply(text="own")):
             assert stub.Say.future(REQUEST).result(LIMIT).text == "own"
-        assert sorted(ours()) == ["seawall-fallback-1", "seawall-registry", "seawall-timers"]
+        others = ["seawall-fallback-1", "seawall-news-1", "seawall-registry", "seawall-timers"]
+        until(lambda: ours_since(before) == others)
     until(lambda: set(threading.enumerate()) <= before)
 
 
@@ -115,7 +117,6 @@ def test_a_channel_that_was_never_used_has_no_thread(url):
 
 
 def test_closing_from_a_callback(servers, url):
-    """Which runs on a thread of gRPC's that closing needs."""
     servers.start()
     channel = seawall.sync.connect(url)
     stub = pb_grpc.EchoStub(channel)
@@ -154,6 +155,36 @@ def test_closing_by_many_threads_at_once(servers, url):
     for caller in [Caller(channel.close) for _ in range(10)]:
         caller.join()
     assert channel.calls.background.ended.is_set()
+
+
+def test_closing_that_was_interrupted_is_gone_on_with(servers, url, monkeypatch):
+    servers.start()
+    channel = seawall.sync.connect(url)
+    stub = pb_grpc.EchoStub(channel)
+    assert stub.Say(REQUEST).text == "hello"
+    future = stub.Say.future(SLOW)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(channel.calls, "end", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            channel.close()
+    channel.close()
+    assert future.done() and channel.calls.background.ended.is_set()
+
+
+def test_one_channel_is_closed_while_another_lives(servers, url):
+    servers.start()
+    with seawall.sync.connect(url) as living:
+        stay = pb_grpc.EchoStub(living)
+        under_way = stay.Charge.future(pb.EchoRequest(text="on", delay=0.3))
+        for _ in range(3):
+            with seawall.sync.connect(url) as other:
+                assert pb_grpc.EchoStub(other).Say(REQUEST).text == "hello"
+            assert stay.Say(REQUEST).text == "hello"
+        assert under_way.result(LIMIT).text == "on"
 
 
 def test_a_call_that_waits_for_an_instance_is_ended_by_closing(url):
@@ -261,7 +292,7 @@ def test_events_are_told_on_one_thread_and_may_call(servers, url):
     with seawall.sync.connect(url, listener=listener) as channel:
         assert pb_grpc.EchoStub(channel).Say(REQUEST).text == "hello"
         until(lambda: EndpointConnected in kinds)
-    assert InstancesChanged in kinds and threads == {"seawall-registry"}
+    assert InstancesChanged in kinds and threads == {"seawall-news-1"}
 
 
 def test_an_open_registry_stays_its_owners(servers):

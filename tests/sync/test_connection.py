@@ -1,10 +1,13 @@
 """Connections of the sync stack: Unix sockets and their replacement, health checks, retirement."""
 
 import asyncio
+import gc
 import shutil
 import tempfile
+import threading
 from pathlib import Path
 
+import grpc
 import pytest
 
 import seawall
@@ -153,6 +156,58 @@ def test_a_call_goes_on_where_its_instance_has_left_the_list(servers):
         assert [r.text for r in stream] == ["1"]
         until(lambda: not line.users)
         until(lambda: inside.connectivity(line.channel) == 4 or line.closing)
+
+
+def test_no_thread_stands_behind_a_connection(servers, url):
+    services = [servers.start() for _ in range(3)]
+    before = set(threading.enumerate())
+    with seawall.sync.connect(url) as channel:
+        stub = pb_grpc.EchoStub(channel)
+        connected(channel, 3)
+        for _ in range(10):
+            stub.Say(REQUEST)
+        servers.stop(services[0])
+        connected(channel, 2)
+        new = [t.name for t in set(threading.enumerate()) - before]
+        assert [name for name in new if not name.startswith("seawall")] == []
+
+
+def test_a_call_that_finds_a_connection_broken_has_it_looked_at(servers):
+    """However long it is until the next look."""
+    service = servers.start(unix_socket=False)
+    with seawall.sync.connect(f"static://{service.address}") as channel:
+        stub = pb_grpc.EchoStub(channel)
+        connected(channel, 1)
+        connection = channel.discoveries[0].group.endpoints[0].transport
+        put_off = threading.Event()
+
+        def put_off_the_next_look():
+            connection._look(connection._line, 3600)
+            put_off.set()
+
+        connection._loop.call_soon_threadsafe(put_off_the_next_look)
+        assert put_off.wait(LIMIT)
+        servers.stop(service)
+        with pytest.raises(grpc.RpcError):
+            stub.Charge(REQUEST)
+        until(lambda: not channel.discoveries[0].group.ready)
+
+
+def test_streams_are_released_though_grpc_is_told_to_do_without_a_thread(servers, url, monkeypatch):
+    """GRPC_SINGLE_THREADED_UNARY_STREAM: gRPC would tell their end to nobody who doesn't read."""
+    monkeypatch.setattr("grpc._channel._DEFAULT_SINGLE_THREADED_UNARY_STREAM", True)
+    service = servers.start()
+    with seawall.sync.connect(url) as channel:
+        stub = pb_grpc.EchoStub(channel)
+        cancelled = stub.Count(pb.EchoRequest(count=1, delay=30))
+        assert next(cancelled).text == "0" and cancelled.cancel()
+        dropped = stub.Count(pb.EchoRequest(count=1, delay=30))
+        assert next(dropped).text == "0"
+        del dropped
+        gc.collect()
+        endpoint = channel.discoveries[0].group.endpoints[0]
+        until(lambda: not endpoint.outstanding and not endpoint.transport._line.users)
+        servers.happened(service.cancelled)
 
 
 @pytest.fixture

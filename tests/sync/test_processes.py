@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -65,10 +66,9 @@ def test_after_a_fork_it_raises_and_hangs_nobody(run, program, support):
     lines, _ = run(program, GRPC_ENABLE_FORK_SUPPORT=support).end()
     assert lines[0] == "hello"
     uses = ("blocking", "future", "stream", "upload", "conversation", "stub", "subscribe")
-    assert lines[1:8] == [f"{use}: True" for use in uses]
-    assert lines[8] == "closed in the child"
-    assert lines[9] == "child: 7"
-    assert lines[10] == "hello"
+    uses_of_calls = ("result", "cancel", "callback", "next", "unsubscribe")
+    assert lines[1:13] == [f"{use}: True" for use in uses + uses_of_calls]
+    assert lines[13:] == ["closed in the child", "child: 7", "hello"]
 
 
 def test_the_interpreter_ends_with_an_open_channel(run):
@@ -92,6 +92,21 @@ async def _running_again(service) -> None:
     async with asyncio.timeout(LIMIT):
         while len(service.seen) < 2:
             await asyncio.sleep(0.01)
+
+
+def test_a_signal_handler_may_raise_in_a_blocking_call(run):
+    """It comes out, and is not taken for a failed attempt."""
+    lines, _ = run("time_limit").end()
+    assert lines[1:4] == ["the task's time is up"] * 3
+    assert lines[4:] == ["outstanding: [0]", "active: 0", "hello"]
+
+
+def test_when_the_main_thread_has_ended_others_go_on(run, tmp_path):
+    path = tmp_path / "service_config.json"
+    entry = {"name": [{"service": "seawall.tests.Echo"}], "timeout": "9s"}
+    path.write_text(json.dumps({"methodConfig": [entry]}))
+    lines, err = run("main_ends", CONFIG=str(path)).end()
+    assert lines == ["hello", "obeyed: True"] and err == ""
 
 
 def test_ctrl_c_while_waiting_for_an_instance(run):

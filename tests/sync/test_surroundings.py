@@ -1,6 +1,8 @@
 """Sync calls inside ``def`` handlers, with spans, and under a config that is replaced."""
 
+import asyncio
 import json
+import threading
 import time
 
 import grpc
@@ -13,11 +15,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 import seawall
 import seawall.sync
 from seawall import Service
+from seawall.config import load_service_config
 from seawall.telemetry.light import LightSpans
 from tests.echo import failing
 from tests.protos import echo_pb2 as pb
 from tests.protos import echo_pb2_grpc as pb_grpc
-from tests.sync.servers import connected, until
+from tests.sync.servers import LIMIT, Caller, connected, until
 
 REQUEST = pb.EchoRequest(text="hello")
 
@@ -107,3 +110,77 @@ def test_a_config_file_that_is_replaced_holds_for_the_next_calls(
         assert 8 < stub.Say(REQUEST).remaining < 9
         put("3s")
         until(lambda: stub.Say(REQUEST).remaining < 3)
+
+
+def test_config_that_is_replaced_again_and_again_while_calls_run(servers, url):
+    """Bulkheads, budgets, balancers and subsets come and go under calls of every kind."""
+    for _ in range(3):
+        servers.start()
+    stop = threading.Event()
+    with seawall.sync.connect(url) as channel:
+        stub = pb_grpc.EchoStub(channel)
+        connected(channel, 3)
+
+        def work():
+            made = 0
+            while not stop.is_set():
+                assert stub.Say(REQUEST).text == "hello"
+                assert stub.Charge.future(REQUEST).result(LIMIT).text == "hello"
+                assert [r.text for r in stub.Count(pb.EchoRequest(count=2))] == ["0", "1"]
+                assert stub.Join(iter([REQUEST])).text == "hello"
+                made += 1
+            return made
+
+        callers = [Caller(work) for _ in range(6)]
+        calls = channel.calls
+        for number in range(60):
+            config = load_service_config(CONFIGS[number % len(CONFIGS)])
+            adopted = threading.Event()
+            calls.background.do(calls.router.adopt, config)
+            calls.background.do(adopted.set)
+            assert adopted.wait(LIMIT)
+        stop.set()
+        assert all(caller.join() for caller in callers)
+        assert [e.outstanding for e in channel.discoveries[0].group.endpoints] == [0, 0, 0]
+        assert not calls.active and not calls.streams
+
+
+CONFIGS = [
+    {},
+    {"methodConfig": [{"name": [{}], "seawall": {"bulkhead": {"maxConcurrent": 9}}}]},
+    {"loadBalancingConfig": [{"round_robin": {}}]},
+    {"methodConfig": [{"name": [{}], "seawall": {"staleIfError": {"maxAge": "1s"}}}]},
+]
+
+
+@pytest.mark.parametrize("way", ["blocking", "future"])
+def test_a_hedge_that_lost_is_no_fault_although_the_answer_is_kept(servers, url, way):
+    """It has lost, and is not outrun: its instance has answered others meanwhile."""
+    services = [servers.start() for _ in range(2)]
+    stuck = []
+
+    async def first_is_stuck(name, context):
+        if name == "Say" and not stuck:
+            stuck.append(context)
+            await asyncio.sleep(30)
+
+    for service in services:
+        service.hook = first_is_stuck
+    in_turn = {"loadBalancingConfig": [{"round_robin": {}}], **CONFIGS[3]}
+    with seawall.sync.connect(url, service_config=in_turn) as channel:
+        stub = pb_grpc.EchoStub(channel)
+        connected(channel, 2)
+
+        def call():
+            with seawall.options(hedge=0.5):
+                return stub.Say(REQUEST) if way == "blocking" else stub.Say.future(REQUEST).result()
+
+        caller = Caller(call)
+        until(lambda: stuck)
+        (busy,) = [e for e in channel.discoveries[0].group.endpoints if e.outstanding]
+        before = busy.answered
+        while busy.answered == before:
+            stub.Charge(REQUEST)
+        assert caller.join().text == "hello"
+        until(lambda: not busy.outstanding)
+        assert busy.breaker.failures == 0

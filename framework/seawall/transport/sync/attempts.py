@@ -124,6 +124,9 @@ class Managed(Attempt):
             self.leave()
             owner.attempt_ended(self)
             return
+        except BaseException:  # Ctrl-C
+            self.leave()
+            raise
         self.call = call
         if self.cancelled:
             self._cancel(call)
@@ -155,7 +158,7 @@ class Blocking(Attempt):
         if self.cancelled:
             self.leave()
             return
-        _running.attempt = self
+        before, _running.attempt = _running.attempt, self
         try:
             self._response, self.call = twin.make.with_call(
                 self.first, timeout=self.timeout, metadata=self.metadata, **self.named
@@ -165,9 +168,11 @@ class Blocking(Attempt):
             self.call = error
             self.code = error.code()
         except Exception as error:
+            if self.call is not None:
+                raise  # it was under way, so this is a signal handler's, such as a time limit
             self.refused, self.code = error, StatusCode.UNAVAILABLE
         finally:
-            _running.attempt = None
+            _running.attempt = before
             self.leave()
 
     def caught(self, call: Any) -> None:

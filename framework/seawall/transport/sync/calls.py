@@ -6,9 +6,8 @@ channel's threads hold, keeps it.
 
 from __future__ import annotations
 
+import logging
 import os
-import threading
-import weakref
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -24,7 +23,9 @@ from seawall.transport.sync.discovery import SyncDiscovery
 from seawall.transport.sync.driver import SyncDriver
 from seawall.transport.sync.pool import Pool
 from seawall.transport.sync.timers import Timers
-from seawall.transport.sync.user_code import calling_back
+from seawall.transport.sync.weakly import Weakly
+
+_log = logging.getLogger("seawall.transport")
 
 CLOSE_WITHIN: Final = 5.0
 """Seconds that ``close()`` waits for connections and registry, at most; they end in the background
@@ -48,16 +49,16 @@ class Calls:
         self.router = router
         self.timers = Timers()
         self.pool = Pool("seawall-fallback")
+        self.callbacks = Pool("seawall-callback")
         self.active: set[SyncDriver] = set()
         """Calls with one response."""
-        self.streams: weakref.WeakSet[SyncDriver] = weakref.WeakSet()
+        self.streams: Weakly[SyncDriver] = Weakly()
         """Calls with a stream of them; weakly, so that one dropped half read can be collected."""
         self.closed = False
         self.connectivity = Connectivity(self.state, background)
         router.connectivity = self.connectivity.look
         router.changed = self._reroute
-        self._bounds: list[Any] = []
-        self._lock = threading.RLock()
+        self._bounds: Weakly[Any] = Weakly()
         processes.guard(self)
 
     def inherited(self) -> list[object]:
@@ -66,35 +67,27 @@ class Calls:
 
     def begin_to_follow(self, bound: Any) -> None:
         """Begin to watch what a method needs to be called."""
-        with self._lock:
-            self._bounds.append(bound)
+        self._bounds.add(bound)
         bound.reroute()  # the config may have been replaced in this moment
         bound.route.discovery.start()
         self.router.follow_config(bound.route.method.service)
 
     def add(self, call: SyncDriver, active: Any) -> None:
         """A call is about to begin."""
-        if active is self.active:
-            active.add(call)
-        else:
-            with self._lock:
-                active.add(call)
-        if self.closed:
+        active.add(call)
+        if self.closed:  # in this moment: whoever closed it may not have seen this call
             self.end(call)
 
     def end(self, call: SyncDriver) -> None:
         """End a call as the channel is closed."""
-        call.end_with(_CLOSED)
+        try:
+            call.end_with(_CLOSED)
+        except Exception:  # one call's trouble is not the others'
+            _log.exception("a call did not end in good order")
 
     def check(self) -> None:
         """Raise what is in the way of a new call."""
-        if os.getpid() != self.pid:
-            raise RuntimeError(
-                f"this channel was made by process {self.pid}, which this one, {os.getpid()}, was "
-                "forked from: connections and threads do not survive a fork. Make the channel in "
-                "each process after the fork (in gunicorn: in post_fork), and make no gRPC calls "
-                "before it"
-            )
+        processes.check(self.pid)
         if self.closed:
             raise ValueError("Cannot invoke RPC: the channel is closed")
 
@@ -108,31 +101,24 @@ class Calls:
         """Cancel all calls, close all connections. Called again, it waits for the same end, at
         most ``within`` seconds. After a fork, and on a thread that the end needs, it does not
         wait."""
+        self.closed = True
         if os.getpid() != self.pid:
-            self.closed = True
             return
-        with self._lock:
-            first, self.closed = not self.closed, True
-            under_way = [*self.active, *self.streams] if first else []
-        for call in under_way:
+        # All of it each time, as Ctrl-C may have interrupted the one before.
+        for call in [*self.active, *self.streams]:
             self.end(call)
-        if first:
-            self.connectivity.look()
-            self.background.stop(self._end)
+        self.connectivity.look()
+        self.background.stop(self._end)
         if not self._is_needed_here():
             self.background.ended.wait(within)
 
     def _is_needed_here(self) -> bool:
-        """Whether the channel's end needs this thread: it is the background's, or one of gRPC's,
-        or a signal handler has interrupted it while it stepped a plan."""
-        return (
-            self.background.is_current
-            or calling_back.now
-            or any(
-                discovery.is_locked_here
-                for discovery in self.router.discoveries
-                if isinstance(discovery, SyncDiscovery)
-            )
+        """Whether the channel's end needs this thread: it is the background's, or a signal handler
+        has interrupted it while it stepped a plan."""
+        return self.background.is_current or any(
+            discovery.is_locked_here
+            for discovery in self.router.discoveries
+            if isinstance(discovery, SyncDiscovery)
         )
 
     async def _end(self) -> None:
@@ -141,9 +127,8 @@ class Calls:
         finally:
             self.timers.close()
             self.pool.close()
+            self.callbacks.close()
 
     def _reroute(self) -> None:
-        with self._lock:
-            bounds = tuple(self._bounds)
-        for bound in bounds:
+        for bound in self._bounds:
             bound.reroute()

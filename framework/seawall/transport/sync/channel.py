@@ -11,6 +11,7 @@ from grpc import ChannelConnectivity
 
 from seawall.transport.discovery import Discovery
 from seawall.transport.methods import Deserializer, Serializer
+from seawall.transport.sync import processes
 from seawall.transport.sync.calls import Calls
 from seawall.transport.sync.methods import StreamStream, StreamUnary, UnaryStream, UnaryUnary
 
@@ -49,16 +50,15 @@ class Channel(grpc.Channel):
     def close(self) -> None:
         """Take no more calls, cancel those under way, and close every connection.
 
-        Waits for that, 5 s at most, unless it is called by a callback. May be called again, by any
-        thread.
+        Waits for that, 5 s at most. May be called again, by any thread.
         """
         self.calls.close()
 
     def subscribe(
         self, callback: Callable[[ChannelConnectivity], None], try_to_connect: bool | None = None
     ) -> None:
-        """Have ``callback`` told the channel's state, now and at each change, on a thread of the
-        channel: READY if every service that has a stub has a connected instance.
+        """Have ``callback`` told the channel's state, now and at each change, on a thread for
+        that: READY if every service that has a stub has a connected instance.
 
         ``try_to_connect`` changes nothing: connections are always tried.
         """
@@ -67,6 +67,7 @@ class Channel(grpc.Channel):
 
     def unsubscribe(self, callback: Callable[[ChannelConnectivity], None]) -> None:
         """Take a subscription back."""
+        processes.check(self.calls.pid)
         self.calls.connectivity.unsubscribe(callback)
 
     def unary_unary(

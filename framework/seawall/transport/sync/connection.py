@@ -20,7 +20,16 @@ from seawall.transport.sync.attempts import Catching
 from seawall.transport.sync.twin import Line, Twin
 
 CLOSER: Final = "seawall-closer"
-"""Threads of this name close a channel each: gRPC may take a fifth of a second for one."""
+"""Threads of this name close a channel each: gRPC waits for its calls' last news then."""
+
+_FIRST_LOOK: Final = 0.001
+"""Seconds between two looks at a channel's state while it changes; twice as many each time."""
+_AWAY: Final = 0.02
+"""The most, of one that is not connected: so much later than it could be is it called."""
+_READY: Final = 0.1
+"""The most, of one that is: who finds it broken before is a call that fails, and then it is looked
+at."""
+_STATES: Final = {state.value[0]: state for state in ChannelConnectivity}
 
 
 class SyncConnection(connection.Connection):
@@ -28,6 +37,9 @@ class SyncConnection(connection.Connection):
 
     Made, started and closed on the background's event loop; ``bind`` and ``connected`` are for
     whoever holds ``lock``, under which the channel is replaced, too.
+
+    Its state is looked at again and again: gRPC's own way of telling it has a thread for each
+    channel that does the same, and closing has to wait for that thread's next turn.
     """
 
     _stack: Any = grpc
@@ -45,7 +57,7 @@ class SyncConnection(connection.Connection):
         super().__init__(instance, on_state, credentials)
 
     def start(self) -> None:
-        # Not at once: gRPC starts a thread, and the lock is held here.
+        # Not at once, as the lock is held here.
         self._loop.call_soon(self._follow, self._line)
 
     def bind(self, bound: Bound) -> Any:
@@ -69,7 +81,11 @@ class SyncConnection(connection.Connection):
     @property
     def connected(self) -> bool:
         state = inside.connectivity(self._channel)
-        return self._up and state in (None, ChannelConnectivity.READY.value[0])
+        well = state in (None, ChannelConnectivity.READY.value[0])
+        if self._up and not well:
+            with contextlib.suppress(RuntimeError):  # the loop has been closed
+                self._loop.call_soon_threadsafe(self._look, self._line, _FIRST_LOOK)
+        return self._up and well
 
     def _open(self) -> Any:
         return self._as_line(super()._open())
@@ -78,6 +94,7 @@ class SyncConnection(connection.Connection):
         return self._as_line(super()._open_socket(path))
 
     def _as_line(self, channel: grpc.Channel) -> grpc.Channel:
+        inside.tell_ends_of_streams(channel)
         self._line = Line(channel)
         return channel
 
@@ -85,9 +102,30 @@ class SyncConnection(connection.Connection):
 
     def _follow(self, line: Line) -> None:
         """Have the line connected, and its states told, from now on."""
-        if not line.closing:
-            line.on_state = partial(self._told, line)
-            line.channel.subscribe(line.on_state, try_to_connect=True)
+        if line.closing:
+            return
+        if inside.connectivity(line.channel) is not None:
+            self._look(line, _FIRST_LOOK)
+        else:
+            self._subscribe(line)
+
+    def _look(self, line: Line, delay: float) -> None:
+        """See what its state is, ask gRPC to connect if it has to be asked, and look again."""
+        if line.next_look is not None:
+            line.next_look.cancel()
+        number = None if line.closing else inside.connectivity(line.channel, try_to_connect=True)
+        state = None if number is None else _STATES[number]
+        if state in (None, ChannelConnectivity.SHUTDOWN):
+            return
+        if state is not line.state:
+            line.state, delay = state, _FIRST_LOOK
+            self._hear(line, state)
+        most = _READY if state is ChannelConnectivity.READY else _AWAY
+        line.next_look = self._loop.call_later(delay, self._look, line, min(2 * delay, most))
+
+    def _subscribe(self, line: Line) -> None:
+        line.on_state = partial(self._told, line)
+        line.channel.subscribe(line.on_state, try_to_connect=True)
 
     def _told(self, line: Line, state: ChannelConnectivity) -> None:
         """On one of gRPC's threads."""
@@ -99,14 +137,10 @@ class SyncConnection(connection.Connection):
             return
         with self._lock:
             stays = self._heard(state)
-        if stays and state is ChannelConnectivity.IDLE:
-            self._ask_to_connect(line)
-
-    def _ask_to_connect(self, line: Line) -> None:
-        """gRPC's own channel stays idle until somebody calls, or asks."""
-        if inside.connectivity(line.channel, try_to_connect=True) is None:
+        if stays and state is ChannelConnectivity.IDLE and line.on_state is not None:
+            # gRPC's own channel stays idle until somebody calls, or asks.
             line.channel.unsubscribe(line.on_state)
-            line.channel.subscribe(line.on_state, try_to_connect=True)
+            self._subscribe(line)
 
     def _fall_back(self, path: str) -> None:
         super()._fall_back(path)
@@ -115,10 +149,13 @@ class SyncConnection(connection.Connection):
     # --- its end ------------------------------------------------------------------------------
 
     def _closing(self, grace: float | None) -> Coroutine[Any, Any, None]:
-        self._line.closing = True
+        with self._lock:  # whoever binds a method to it has done so, or won't
+            self._line.closing = True
         return self._close_line(self._line, grace)
 
     async def _close_line(self, line: Line, grace: float | None) -> None:
+        if line.next_look is not None:
+            line.next_look.cancel()
         if line.on_state is not None:
             line.channel.unsubscribe(line.on_state)
         if grace:

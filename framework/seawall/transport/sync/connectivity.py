@@ -23,7 +23,7 @@ class _Subscription:
 
 
 class Connectivity:
-    """Tells each subscriber the state, and each change of it, on the background's thread."""
+    """Tells each subscriber the state, and each change of it, on the thread for news."""
 
     def __init__(self, state: Callable[[], ChannelConnectivity], background: Background) -> None:
         self._state = state
@@ -34,7 +34,7 @@ class Connectivity:
     def subscribe(self, callback: Callback) -> None:
         with self._lock:
             self._subscriptions.append(_Subscription(callback))
-        self._background.do(self._tell)
+        self._background.tell(self._tell)
 
     def unsubscribe(self, callback: Callback) -> None:
         """Forget one subscription of ``callback``, if there is one."""
@@ -47,7 +47,7 @@ class Connectivity:
     def look(self) -> None:
         """The state may have changed. For any thread."""
         if self._subscriptions:
-            self._background.do(self._tell)
+            self._background.tell(self._tell)
 
     def _tell(self) -> None:
         state = self._state()

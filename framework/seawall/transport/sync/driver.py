@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from grpc import StatusCode
 
 from seawall.call import Failure, Outcome
 from seawall.policy.plan import Run
 from seawall.transport.driver import CANCELLED, OUTRUN, Cancellable, Items
+from seawall.transport.sync import processes
 from seawall.transport.sync.attempts import Attempt, Blocking, Managed
+from seawall.transport.sync.reading import READING
 from seawall.transport.sync.stepping import Stepping
 from seawall.transport.sync.timers import Alarm
 from seawall.transport.sync.twin import Twin
 from seawall.transport.sync.user_code import answer_of, call_back
+
+_answering: Final = ContextVar("seawall_answering", default=False)
+"""Whether this code is a fallback at work on a thread of the pool, which may wait for its calls."""
 
 
 class Limit(Alarm):
@@ -49,6 +55,7 @@ class SyncDriver(Stepping):
     def drive(self) -> Outcome:
         """Carry the call from its beginning to its end on this thread."""
         self._drives = True
+        job: Blocking | Run | None = None
         try:
             self._enter_here(self._begin_plan)
             while self._outcome is None:
@@ -63,11 +70,26 @@ class SyncDriver(Stepping):
                 else:
                     self._wait_for_work()
         except BaseException:
-            self.cancel()
-            if type(self._job) is Blocking:  # it was to be run next
-                self._job.leave()
+            self._interrupted(job)
             raise
         return self._outcome
+
+    def begin(self) -> None:
+        """Begin the call; it goes on by itself."""
+        try:
+            self.enter(self._begin_plan)
+        except BaseException:
+            self._interrupted()
+            raise
+
+    def _interrupted(self, *jobs: Blocking | Run | None) -> None:
+        """Ctrl-C or its like: cancel the call, and let go of attempts that may be stuck where
+        nobody would be told of their end."""
+        held = [*jobs, self._job, self._inner, *(self._late or ())]
+        self.cancel()
+        for attempt in held:
+            if isinstance(attempt, Attempt):
+                attempt.leave()
 
     def _enter_here(self, do: Callable[..., None], *arguments: Any) -> None:
         with self._lock:
@@ -124,8 +146,9 @@ class SyncDriver(Stepping):
         return inner.failure(connected)
 
     def _set_alarm(self, due: float) -> None:
-        self._alarm = limit = Limit(self, self._inner)
+        limit = Limit(self, self._inner)
         self._bound.limits.set(limit, due)
+        self._alarm = limit
 
     def _overdue(self, attempt: Attempt) -> None:
         if attempt is self._inner and self._outcome is None:
@@ -135,19 +158,34 @@ class SyncDriver(Stepping):
     # --- the user's functions -----------------------------------------------------------------
 
     def _start(self, effect: Run) -> Cancellable:
-        if self._drives:
+        if effect.function is READING.message:  # not the user's: it takes no time
+            self._outside(partial(self.enter, self._ran, effect, answer_of(effect)))
+        elif self._drives:
             # The caller's thread may be held up by an attempt that can be of no use any more.
             self._drop_late(OUTRUN)
             self._job = effect
             self._ring()
         else:
-            context = self._context.copy()
-            self._outside(partial(self._bound.pool.run, partial(self._run, context, effect)))
+            self._outside(partial(self._run_elsewhere, effect))
         return _Mark(effect)
+
+    def _run_elsewhere(self, effect: Run) -> None:
+        context = self._context.copy()
+        awaited = context.run(_answering.get)
+        context.run(_answering.set, True)
+        if not self._bound.pool.run(partial(self._run, context, effect), awaited=awaited):
+            failure = Failure(StatusCode.RESOURCE_EXHAUSTED, "no thread can be started for it")
+            self.enter(self._ran, effect, failure)
 
     def _run(self, context: Any, effect: Run) -> None:
         """On a thread of the pool."""
-        answer = context.run(answer_of, effect)
+        if self._outcome is not None:
+            return  # it was cancelled before its turn came
+        answer: Outcome
+        try:
+            answer = context.run(answer_of, effect)
+        except BaseException as error:  # sys.exit() is no way to leave the call behind
+            answer = Failure(StatusCode.UNKNOWN, repr(error), error=error)
         self.enter(self._ran, effect, answer)
 
     def _ran(self, effect: Run, answer: Outcome) -> None:
@@ -160,6 +198,7 @@ class SyncDriver(Stepping):
 
     def cancel(self) -> bool:
         """Cancel the call, here and at the server. False if it had ended."""
+        processes.check(self._bound.pid)
         return self.end_with(CANCELLED)
 
     def end_with(self, failure: Failure) -> bool:
@@ -182,9 +221,15 @@ class SyncDriver(Stepping):
 
     def _tell_end(self) -> None:
         self._ring()
-        for callback in self._callbacks or ():
-            self._outside(partial(call_back, callback, self))
-        self._callbacks = None
+        callbacks, self._callbacks = self._callbacks, None
+        if callbacks:
+            job = partial(call_back, callbacks, self, BaseException)
+            self._outside(partial(self._call_back, job))
+
+    def _call_back(self, job: Callable[[], None]) -> None:
+        # On no thread that a call may need: a callback may wait for other calls.
+        if not self._bound.callbacks.run(job):
+            job()
 
 
 class _Mark:

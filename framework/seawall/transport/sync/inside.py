@@ -15,9 +15,10 @@ _LONGEST: Final = 0.5
 
 def connectivity(channel: Any, *, try_to_connect: bool = False) -> int | None:
     """A channel's state at this moment, as a number of ``grpc.ChannelConnectivity``; None = this
-    gRPC does not say. Subscribers are told some milliseconds later.
+    gRPC does not say. With ``try_to_connect`` one that is idle begins to connect.
 
-    Without it a call that failed because a connection had just broken counts as sent.
+    Without it a call that failed because a connection had just broken counts as sent, and each
+    connection has a thread of gRPC's that watches its state.
     """
     try:
         state: int = channel._channel.check_connectivity_state(try_to_connect)
@@ -29,16 +30,26 @@ def connectivity(channel: Any, *, try_to_connect: bool = False) -> int | None:
 
 
 def close(channel: grpc.Channel) -> None:
-    """Close a channel that nobody subscribes to any more; blocks for a fifth of a second.
+    """Close a channel that nobody subscribes to any more.
 
-    gRPC's thread that watches its state is let end first: it would end with an exception, on
-    stderr, if it found the channel closed. So it does without this.
+    If somebody did, gRPC's thread that watches its state is let end first, which takes a fifth of a
+    second: it would end with an exception, on stderr, if it found the channel closed.
     """
     state = getattr(channel, "_connectivity_state", None)
     end = time.monotonic() + _LONGEST
     while getattr(state, "polling", False) and time.monotonic() < end:
         time.sleep(_POLL)
     channel.close()
+
+
+def tell_ends_of_streams(channel: grpc.Channel) -> None:
+    """Have the end of a stream told when it comes.
+
+    With GRPC_SINGLE_THREADED_UNARY_STREAM gRPC tells it to whoever reads, and never releases a
+    stream that nobody reads any more. So it does without this.
+    """
+    if hasattr(channel, "_single_threaded_unary_stream"):
+        channel._single_threaded_unary_stream = False
 
 
 def catch_inner_calls(make: Any, catcher: Any) -> bool:

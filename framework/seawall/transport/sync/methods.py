@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from seawall.call import Call
-from seawall.context import current_options, inbound
+from seawall.context import answering, answering_for, inbound, inherit
 from seawall.policy.deadline import deadline_of
 from seawall.transport.methods import Deserializer, Route, Serializer
+from seawall.transport.sync.requesting import iterator_of
 from seawall.transport.sync.streams import StreamStreamCall, UnaryStreamCall
 from seawall.transport.sync.unary import StreamUnaryCall, UnaryUnaryCall
 from seawall.transport.translate import MetadataLike, checked_metadata
@@ -46,6 +47,8 @@ class Bound:
         self.active: Any = calls.streams if arity.endswith("stream") else calls.active
         self.limits = calls.timers
         self.pool = calls.pool
+        self.callbacks = calls.callbacks
+        self.pid = calls.pid
         self.reroute()
         self.lock = self.route.discovery.lock  # type: ignore[attr-defined]
 
@@ -108,18 +111,16 @@ class _Method:
         deadline = deadline_of(now, timeout, policy.timeout, above, streaming=method.streaming)
         call = Call(method, now, deadline)
         call.request = request
-        call.options = current_options.get()
-        if served is not None and served.alone:
-            call.alone = True
+        items = inherit(call, served)
         if policy.wait_for_ready if wait_for_ready is None else wait_for_ready:
             call.wait_for_ready = True
         arguments = _NO_ARGUMENTS
         if credentials is not None or compression is not None:
             arguments = {"credentials": credentials, "compression": compression}
             call.credentials = credentials is not None
-        items: tuple[tuple[str, str | bytes], ...] = ()
         if metadata:
-            call.headers = items = checked_metadata(metadata)
+            call.headers = given = checked_metadata(metadata)
+            items = given + items
         self._add_alternative(call, timeout, metadata)
         with bound.lock:
             plan = route.handler(call)
@@ -199,7 +200,7 @@ class UnaryUnary(_Unary, grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg
         self, call: Call, timeout: float | None, metadata: MetadataLike | None
     ) -> None:
         path = self._bound.route.policy.fallback
-        if path in (None, call.method.path):
+        if path in (None, call.method.path) or path in answering.get():
             return
         until = None if timeout is None else call.started + timeout
         call.alternative = partial(self._call_alternative, path, call.request, until, metadata)
@@ -210,15 +211,17 @@ class UnaryUnary(_Unary, grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg
         """Call the method that answers if this one fails, with the time that the caller gave."""
         other = self._channel.method(UnaryUnary, path, None, *self._bound.reading)
         timeout = None if until is None else until - time.monotonic()
-        return other(request, timeout=timeout, metadata=metadata)
+        with answering_for(self._bound._path):
+            return other(request, timeout=timeout, metadata=metadata)
 
 
 class StreamUnary(_Unary, grpc.StreamUnaryMultiCallable):  # type: ignore[type-arg]
     arity = "stream_unary"
 
     def _call(self, request: Iterator[Any], *options: Any) -> StreamUnaryCall:
+        source = iterator_of(request)
         facts = self._facts(None, *options)
-        call: StreamUnaryCall = self._enter(StreamUnaryCall(self._serialize, request, *facts))
+        call: StreamUnaryCall = self._enter(StreamUnaryCall(self._serialize, source, *facts))
         return call
 
 
@@ -253,7 +256,8 @@ class StreamStream(_Method, grpc.StreamStreamMultiCallable):  # type: ignore[typ
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
     ) -> Any:
+        source = iterator_of(request_iterator)
         facts = self._facts(None, timeout, metadata, credentials, wait_for_ready, compression)
-        call = self._enter(StreamStreamCall(self._serialize, request_iterator, *facts))
+        call = self._enter(StreamStreamCall(self._serialize, source, *facts))
         call.begin()
         return call

@@ -10,12 +10,14 @@ from __future__ import annotations
 import atexit
 import ctypes
 import os
-import weakref
+import time
 from collections.abc import Iterable
 from typing import Final, Protocol
 
+from seawall.transport.sync.weakly import Weakly
+
 EXIT_WITHIN: Final = 1.0
-"""Seconds that the interpreter's end waits for open channels to be closed, at most."""
+"""Seconds that the interpreter's end waits for all open channels to be closed, at most."""
 
 
 class Open(Protocol):
@@ -28,7 +30,17 @@ class Open(Protocol):
         """Close the channel, wait ``within`` seconds; nothing, in a child process."""
 
 
-_open: Final[weakref.WeakSet[Open]] = weakref.WeakSet()
+def check(maker: int) -> None:
+    """Raise ``RuntimeError`` in a process that was forked from ``maker``, the channel's own."""
+    if os.getpid() != maker:
+        raise RuntimeError(
+            f"this channel was made by process {maker}, which this one, {os.getpid()}, was forked "
+            "from: connections and threads do not survive a fork. Make the channel in each process "
+            "after the fork (in gunicorn: in post_fork), and make no gRPC calls before it"
+        )
+
+
+_open: Final[Weakly[Open]] = Weakly()
 
 
 def guard(open_: Open) -> None:
@@ -44,9 +56,11 @@ def _keep() -> None:
 
 
 def _close() -> None:
-    for within in (0.0, EXIT_WITHIN):
-        for one in tuple(_open):
-            one.close(within)
+    for one in tuple(_open):
+        one.close(0.0)
+    end = time.monotonic() + EXIT_WITHIN
+    for one in tuple(_open):
+        one.close(max(0.0, end - time.monotonic()))
 
 
 os.register_at_fork(after_in_child=_keep)

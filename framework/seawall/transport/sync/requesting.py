@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator
 from typing import Any
 
 from grpc import StatusCode
@@ -17,13 +17,8 @@ class Requesting(SyncRpc):
     """A call whose requests come from an iterator of the user's."""
 
     def __init__(
-        self, serialize: Callable[[Any], bytes], source: Iterable[Any], bound: Any, *facts: Any
+        self, serialize: Callable[[Any], bytes], source: Iterator[Any], bound: Any, *facts: Any
     ) -> None:
-        if isinstance(source, AsyncIterable):
-            raise TypeError(
-                "the requests of a sync call come from a plain iterator, not from an async one: "
-                "that is for seawall.connect()"
-            )
         super().__init__(None, bound, *facts)
         me = weakref.ref(self)
         self._buffer = RequestBuffer(
@@ -47,6 +42,16 @@ class Requesting(SyncRpc):
             self._call.limit = None
             self._clear_alarm()
             return True
+
+
+def iterator_of(requests: Iterable[Any]) -> Iterator[Any]:
+    """The user's requests. Raises TypeError if they don't come from a plain iterator."""
+    if isinstance(requests, AsyncIterable):
+        raise TypeError(
+            "the requests of a sync call come from a plain iterator, not from an async one: that "
+            "is for seawall.connect()"
+        )
+    return iter(requests)
 
 
 def _commit(call: weakref.ref[Requesting], feed: Feed) -> bool:

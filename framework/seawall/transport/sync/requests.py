@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from seawall.transport.requests import BUFFER_LIMIT
@@ -32,12 +32,12 @@ class RequestBuffer:
     def __init__(
         self,
         serialize: Callable[[Any], bytes],
-        source: Iterable[Any],
+        source: Iterator[Any],
         commit: Callable[[Feed], bool],
         failed: Callable[[BaseException], None],
     ) -> None:
         self._serialize = serialize
-        self._source = iter(source)
+        self._source = source
         self._commit = commit
         self._failed = failed
         self._kept: deque[bytes] = deque()
@@ -50,7 +50,8 @@ class RequestBuffer:
         """The attempt that the call is bound to: nothing is kept for another one."""
         self._taking = False
         """A thread waits for the user's next message."""
-        self._news = threading.Condition(threading.RLock())
+        self._lock = threading.RLock()  # taken as it is, as in ``Pool``
+        self._news = threading.Condition(self._lock)
 
     def feed(self) -> Feed:
         """All messages from the first on, for a new attempt."""
@@ -58,19 +59,19 @@ class RequestBuffer:
 
     def close(self) -> None:
         """The call is over: nothing more is taken from the user."""
-        with self._news:
+        with self._lock:
             self._over = True
             self._news.notify_all()
 
     def wake(self) -> None:
         """A feed was stopped."""
-        with self._news:
+        with self._lock:
             self._news.notify_all()
 
     def next_for(self, feed: Feed) -> bytes:
         """The next message of ``feed``. Raises StopIteration at the end, or when it was stopped."""
         while True:
-            with self._news:
+            with self._lock:
                 self._news.wait_for(lambda: self._is_ready(feed))
                 if not feed.stopped and self._has_more(feed):
                     return self._give(feed)
@@ -81,7 +82,7 @@ class RequestBuffer:
                 if self._may_take(feed):
                     self._take()
             finally:
-                with self._news:
+                with self._lock:
                     self._taking = False
                     self._news.notify_all()
 
@@ -107,7 +108,7 @@ class RequestBuffer:
             return True
         if not self._commit(feed):
             return False
-        with self._news:
+        with self._lock:
             self._bound = feed
         return True
 
@@ -116,15 +117,15 @@ class RequestBuffer:
         try:
             message = self._serialize(next(self._source))
         except StopIteration:
-            with self._news:
+            with self._lock:
                 self._ended = True
             return
         except BaseException as error:
-            with self._news:
+            with self._lock:
                 self._over = True
             self._failed(error)
             return
-        with self._news:
+        with self._lock:
             self._kept.append(message)
             self._size += len(message)
 

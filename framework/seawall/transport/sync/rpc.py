@@ -13,6 +13,7 @@ from grpc import StatusCode
 from seawall.call import Failure, Outcome
 from seawall.transport.driver import CANCELLED
 from seawall.transport.story import explained
+from seawall.transport.sync import processes
 from seawall.transport.sync.driver import SyncDriver
 from seawall.transport.sync.errors import sync_error_of, traceback_of
 from seawall.transport.sync.user_code import call_back
@@ -71,19 +72,21 @@ class SyncRpc(SyncDriver, grpc.Call, grpc.Future):  # type: ignore[type-arg]
         return None if error is None else traceback_of(error)
 
     def add_done_callback(self, fn: Callable[[Any], None]) -> None:
-        """Call ``fn`` with this call when it has ended, on the thread that ends it."""
-        with self._lock:
-            if self._outcome is None:
-                self._callbacks = [*(self._callbacks or ()), fn]
-                return
-        call_back(fn, self)
+        """Call ``fn`` with this call when it has ended, on a thread for callbacks; at once, and
+        here, if it has."""
+        if not self._add(fn):
+            call_back((fn,), self)
 
     def add_callback(self, callback: Callable[[], None]) -> bool:
         """Call ``callback`` when the call has ended. False, and not called, if it has."""
+        return self._add(lambda _: callback())
+
+    def _add(self, callback: Callable[[Any], None]) -> bool:
+        processes.check(self._bound.pid)
         with self._lock:
             if self._outcome is not None:
                 return False
-            self._callbacks = [*(self._callbacks or ()), lambda _: callback()]
+            self._callbacks = [*(self._callbacks or ()), callback]
             return True
 
     def code(self) -> StatusCode:
@@ -129,6 +132,7 @@ class SyncRpc(SyncDriver, grpc.Call, grpc.Future):  # type: ignore[type-arg]
 
     def _ending(self, timeout: float | None = None) -> Outcome:
         """Wait for the end. Raises ``grpc.FutureTimeoutError``."""
+        processes.check(self._bound.pid)
         if not self.wait_until(lambda: self._outcome is not None, timeout):
             raise grpc.FutureTimeoutError
         assert self._outcome is not None

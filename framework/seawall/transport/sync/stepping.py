@@ -15,8 +15,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from grpc import StatusCode
+
+from seawall.call import Failure
 from seawall.policy.plan import Await
 from seawall.transport.driver import Cancellable, Driver
+from seawall.transport.sync import processes
 from seawall.transport.sync.timers import Alarm
 
 Job = Callable[[], None]
@@ -66,22 +70,31 @@ class Stepping(Driver):
 
     def enter(self, do: Callable[..., None], *arguments: Any) -> None:
         """Have something done with the lock held: by the thread that drives the call, if that is
-        free; else here, in the caller's context, and then what has to be done without the lock."""
-        with self._lock:
-            if self._drives and not self._busy and self._outcome is None:
-                self._hand(partial(do, *arguments))
-            else:
-                self._elsewhere = True
-                try:
-                    self._context.run(do, *arguments)
-                finally:
-                    self._elsewhere = False
-        if self._todo:
-            self._do_all()
+        free; else here, in the caller's context, and then what has to be done without the lock.
 
-    def begin(self) -> None:
-        """Begin the call; it goes on by itself."""
-        self.enter(self._begin_plan)
+        A call that can't go on is ended: nobody else would do it.
+        """
+        try:
+            with self._lock:
+                if self._drives and not self._busy and self._outcome is None:
+                    self._hand(partial(do, *arguments))
+                else:
+                    self._enter_elsewhere(do, arguments)
+        finally:
+            if self._todo:
+                self._do_all()
+
+    def _enter_elsewhere(self, do: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        self._elsewhere = True
+        try:
+            self._context.run(do, *arguments)
+        except Exception as error:
+            if self._outcome is None:
+                details = f"the call could not go on: {error!r}"
+                self._abort(Failure(StatusCode.INTERNAL, details, error=error))
+            raise
+        finally:
+            self._elsewhere = False
 
     def _begin_plan(self) -> None:
         if self._outcome is None:  # the channel may have been closed in this moment
@@ -123,6 +136,7 @@ class Stepping(Driver):
             left = -1.0 if until is None else min(until - time.monotonic(), threading.TIMEOUT_MAX)
             if until is not None and left <= 0:
                 return False
+            processes.check(self._bound.pid)
             bell = allocate_lock()
             bell.acquire()
             with self._lock:

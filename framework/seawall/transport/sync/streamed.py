@@ -40,6 +40,9 @@ class Streamed(Attempt):
             self.leave()
             owner.attempt_ended(self)
             return
+        except BaseException:  # Ctrl-C
+            self.leave()
+            raise
         self.call = call
         if self.cancelled:
             self._cancel(call)

@@ -8,7 +8,6 @@ waits for messages that nobody asks for. Its end is reported to whoever asked
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator
 from functools import partial
@@ -18,8 +17,8 @@ import grpc
 from grpc import StatusCode
 
 from seawall.call import Call, Failure, Outcome, Success
-from seawall.policy.plan import Plan
 from seawall.transport.driver import Items
+from seawall.transport.sync import processes
 from seawall.transport.sync.requesting import Requesting
 from seawall.transport.sync.rpc import SyncRpc
 from seawall.transport.sync.streamed import Streamed
@@ -46,6 +45,7 @@ class UnaryStreamCall(SyncRpc):
         return self.__next__()
 
     def __next__(self) -> Any:
+        processes.check(self._bound.pid)
         while (attempt := self._unopened()) is not None:
             message = self._read(attempt, first=True)
             if message is not _END:
@@ -158,11 +158,11 @@ class UnaryStreamCall(SyncRpc):
         return None  # as gRPC's: the messages are the value
 
     def __del__(self) -> None:
-        if self._outcome is None and not self._opened:
-            # Its plan has yet to let go of what it holds, for which it needs the lock; and this
-            # may be any thread, in the midst of anything.
-            with contextlib.suppress(RuntimeError):  # the interpreter ends
-                self._bound.limits.soon(partial(_bury, self._lock, self._plan))
+        if self._outcome is None and (self._callbacks or not self._opened):
+            # Its plan has yet to let go of what it holds, or somebody wants to hear of its end: it
+            # lives on for that. It needs the lock, and this may be any thread, in the midst of
+            # anything.
+            self._bound.limits.soon(partial(self.end_with, _DROPPED))
 
 
 class StreamStreamCall(Requesting, UnaryStreamCall):
@@ -189,11 +189,6 @@ def _dropped(lock: Any, call: Call) -> None:
     """The stream of a call that nobody has any more has ended."""
     with lock:
         _report(call, _DROPPED)
-
-
-def _bury(lock: Any, plan: Plan) -> None:
-    with lock:
-        plan.close()
 
 
 def _messages_of(answer: Any) -> Iterator[Any]:

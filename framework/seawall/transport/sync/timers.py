@@ -26,8 +26,10 @@ _log = logging.getLogger("seawall.transport")
 class Alarm:
     """Base of what is rung: it says how."""
 
-    __slots__ = ("slot",)
+    __slots__ = ("put_off", "slot")
     slot: int
+    put_off: bool
+    """Its time had come when the process was held up, so it was given a moment more."""
 
     def ring(self) -> None:
         """It is due. Called on the timers' thread."""
@@ -60,6 +62,7 @@ class Timers:
     def set(self, alarm: Alarm, due: float) -> None:
         """Ring it at ``due`` on the monotonic clock, up to a grain late, never early."""
         alarm.slot = slot = int(due / GRAIN) + 1
+        alarm.put_off = False
         alarms = self._slots.get(slot)
         if alarms is not None:
             # No lock for most: the thread takes a slot's alarms after it has removed the slot.
@@ -88,15 +91,20 @@ class Timers:
             self._wake()
 
     def close(self) -> None:
-        """Ring no more; the thread ends."""
+        """Ring no more; the thread does what was to be done at once, and ends."""
         with self._lock:
             self._closed = True
-            self._news.notify()
+            self._news.notify_all()
 
     def _wake(self) -> None:
         if self._thread is None and not self._closed:
-            self._thread = threading.Thread(target=self._run, name=THREAD, daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name=THREAD, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # too many threads: the next alarm tries it again
+                _log.warning("%s can't be started, so limits are late: %s", THREAD, error)
+                return
+            self._thread = thread
         self._news.notify()
 
     def _run(self) -> None:
@@ -113,15 +121,14 @@ class Timers:
     def _ring_those_due(self) -> bool:
         """False once it is closed. Holds no call on return, as that may be dropped then."""
         with self._lock:
-            if self._closed:
-                return False
-            jobs = self._due()
+            goes_on = not self._closed
+            jobs = self._due() if goes_on else list(self._soon)
         for job in jobs:
             try:
                 job()
-            except Exception:  # one call's trouble is not the others'
+            except BaseException:  # one call's trouble is not the others'
                 _log.exception("a call could not go on after a wait")
-        return True
+        return goes_on
 
     def _due(self) -> list[Callable[[], None]]:
         """What is to be called now."""
@@ -135,18 +142,22 @@ class Timers:
                 break
             heapq.heappop(self._order)
             del self._slots[slot]
-            if alarms and now - slot * GRAIN > LATE:
-                # The process was held up: what is waited for may have arrived meanwhile, unread.
-                self._put_off(list(alarms), now + LATE)
-            else:
-                jobs += [alarm.ring for alarm in list(alarms)]
+            late = now - slot * GRAIN > LATE
+            for alarm in list(alarms):
+                if late and not alarm.put_off:
+                    self._put_off(alarm, now + LATE)
+                else:
+                    jobs.append(alarm.ring)
         return jobs
 
-    def _put_off(self, alarms: list[Alarm], due: float) -> None:
-        slot = int(due / GRAIN) + 1
-        for alarm in alarms:
-            alarm.slot = slot
+    def _put_off(self, alarm: Alarm, due: float) -> None:
+        """The process was held up: what is waited for may have arrived meanwhile, unread.
+
+        Once, as a process that is always busy would else never come to it.
+        """
+        alarm.put_off = True
+        alarm.slot = slot = int(due / GRAIN) + 1
         if slot not in self._slots:
             self._slots[slot] = set()
             heapq.heappush(self._order, slot)
-        self._slots[slot].update(alarms)
+        self._slots[slot].add(alarm)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import grpc
 class Line:
     """One gRPC channel and the attempts on it: it is closed when the last one has ended."""
 
-    __slots__ = ("channel", "closing", "on_idle", "on_state", "users")
+    __slots__ = ("channel", "closing", "next_look", "on_idle", "on_state", "state", "users")
 
     def __init__(self, channel: grpc.Channel) -> None:
         self.channel = channel
@@ -20,7 +21,11 @@ class Line:
         self.on_idle: Callable[[], None] | None = None
         """Called, on any thread, when nobody uses it any more."""
         self.on_state: Any = None
-        """What is subscribed to its states."""
+        """What is subscribed to its states, if it can't be asked for them."""
+        self.state: grpc.ChannelConnectivity | None = None
+        """As it was when it was asked last."""
+        self.next_look: asyncio.TimerHandle | None = None
+        """When it is asked again."""
 
     def leave(self, token: object) -> None:
         """The one that put ``token`` among the users has ended."""

@@ -4,43 +4,37 @@ from __future__ import annotations
 
 import inspect
 import logging
-import threading
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from grpc import StatusCode
 
 from seawall.call import Failure, Outcome, Success
+from seawall.context import without_fallback
+from seawall.errors import in_words
 from seawall.policy.plan import Run
 
 _log = logging.getLogger("seawall.transport")
 
 
-class _CallingBack(threading.local):
-    now = False
-
-
-calling_back: Final = _CallingBack()
-"""Whether this thread, one of gRPC's as a rule, runs a callback: it must not wait for gRPC then."""
-
-
-def call_back(callback: Callable[[Any], None], call: Any) -> None:
-    """Call the user back; what that raises is logged, as gRPC does."""
-    before, calling_back.now = calling_back.now, True
-    try:
-        callback(call)
-    except Exception:
-        _log.exception("a callback of a call failed")
-    finally:
-        calling_back.now = before
+def call_back(
+    callbacks: Iterable[Callable[[Any], None]], call: Any, errors: type[BaseException] = Exception
+) -> None:
+    """Call the user back; which ``errors`` that raises is logged, as gRPC does."""
+    for callback in callbacks:
+        try:
+            callback(call)
+        except errors:
+            _log.exception("a callback of a call failed")
 
 
 def answer_of(effect: Run) -> Outcome:
     """Run the user's function."""
     try:
-        value = effect.function(*effect.arguments)
+        with without_fallback():
+            value = effect.function(*effect.arguments)
     except Exception as error:
-        return Failure(StatusCode.UNKNOWN, repr(error), error=error)
+        return Failure(StatusCode.UNKNOWN, in_words(error), error=error)
     if not inspect.isawaitable(value):
         return Success(value)
     if inspect.iscoroutine(value):
