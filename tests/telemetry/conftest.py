@@ -1,0 +1,5 @@
+"""Metrics that are on for one test."""
+
+from tests.telemetry.measured import measured
+
+__all__ = ["measured"]
