@@ -3,27 +3,44 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import seawall
-from seawall.server.running import run_services
-from seawall.server.service import Service
+from seawall.errors import ConfigError
+from seawall.server.loops import LOOPS
+from seawall.server.running import exit_with, run_services
+from seawall.server.targets import load
+from seawall.server.workers import run_workers, workers_wanted
+
+_OF_THE_COMMAND = ("command", "targets", "workers", "loop", "hang_timeout")
+"""Options that are no settings of a service."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Entry point of the command ``seawall``."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    classes = [_load(parser, target) for target in options.targets]
     given = {
         name: value
         for name, value in vars(options).items()
-        if name not in ("command", "targets") and value is not None
+        if name not in _OF_THE_COMMAND and value is not None
     }
-    run_services(classes, **given)
+    try:
+        count = workers_wanted(options.workers)
+        # With workers they load the services, not this process: so they can load others later.
+        classes = [load(target) for target in options.targets] if count is None else []
+    except ConfigError as error:
+        parser.error(str(error))
+    if count is None:
+        run_services(classes, loop=options.loop, **given)
+    exit_with(lambda: _supervise(options, count, given))
+
+
+def _supervise(options: argparse.Namespace, count: int, given: dict[str, Any]) -> int:
+    return run_workers(
+        options.targets, count, given, loop=options.loop, hang_timeout=options.hang_timeout
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -35,54 +52,38 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser(
         "run",
-        help="serve one or more services in this process until SIGTERM",
-        description="Serve services in this process, on one port, until SIGTERM or SIGINT; then "
-        "leave the registry, finish what runs, and exit. A second signal exits at once.",
+        help="serve one or more services until SIGTERM",
+        description="Serve services on one port until SIGTERM or SIGINT; then leave the registry, "
+        "finish what runs, and exit. A second signal exits at once. With --workers, in several "
+        "processes with a port each; SIGHUP replaces them one by one.",
         epilog="Each option can be set by the environment as well (SEAWALL_REGISTRY, SEAWALL_PORT, "
         "...); the option wins.",
     )
-    run.add_argument(
-        "targets",
-        nargs="+",
-        metavar="module:Class",
-        help="such as services.inventory:Inventory",
-    )
-    run.add_argument("--registry", metavar="URL", help="default: local:// (this machine)")
-    run.add_argument("--host", help="interface to listen on")
-    run.add_argument("--port", type=int, help="default: 0, a free one")
-    run.add_argument("--advertise", metavar="HOST[:PORT]", help="what clients are told to dial")
-    run.add_argument(
-        "--no-unix-socket", dest="unix_socket", action="store_false", default=None,
-        help="don't listen on a Unix socket for callers on this host",
-    )  # fmt: skip
-    run.add_argument("--grace", type=float, metavar="SECONDS", help="for calls under way at stop")
-    run.add_argument("--zone", help="told to clients through the registry")
-    run.add_argument("--version", dest="version", help="of the service, told likewise")
-    run.add_argument(
-        "--service-config", dest="service_config", metavar="PATH", help="gRPC service config, JSON"
-    )
+    _add_options(run)
     return parser
 
 
-def _load(parser: argparse.ArgumentParser, target: str) -> type[Service]:
-    module_name, _, class_name = target.partition(":")
-    if not module_name or not class_name:
-        parser.error(f"{target!r} is not module:Class, for example services.inventory:Inventory")
-    sys.path.insert(0, "")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module_name.startswith(error.name):
-            raise  # the module is there and misses another one: its own traceback says which
-        parser.error(f"there is no module {module_name!r} here or on the Python path")
-    found = getattr(module, class_name, None)
-    if found is None:
-        values = vars(module).items()
-        names = [n for n, v in values if isinstance(v, type) and issubclass(v, Service)]
-        parser.error(
-            f"module {module_name!r} has no {class_name!r}; its services: "
-            + (", ".join(n for n in names if n != "Service") or "none")
-        )
-    if not (isinstance(found, type) and issubclass(found, Service)):
-        parser.error(f"{target} is not a subclass of seawall.Service")
-    return found
+def _add_options(run: argparse.ArgumentParser) -> None:
+    add = run.add_argument
+    add("targets", nargs="+", metavar="module:Class", help="such as services.inventory:Inventory")
+    add("--registry", metavar="URL", help="default: local:// (this machine)")
+    add("--host", help="interface to listen on")
+    add("--port", type=int, help="default: 0, a free one; workers count up from it")
+    add("--advertise", metavar="HOST[:PORT]", help="what clients are told to dial")
+    add(
+        "--no-unix-socket", dest="unix_socket", action="store_false", default=None,
+        help="don't listen on a Unix socket for callers on this host",
+    )  # fmt: skip
+    add("--grace", type=float, metavar="SECONDS", help="for calls under way at stop")
+    add("--zone", help="told to clients through the registry")
+    add("--version", dest="version", help="of the service, told likewise")
+    add("--service-config", dest="service_config", metavar="PATH", help="gRPC service config, JSON")
+    add(
+        "--workers", metavar="N",
+        help="serve in N processes, watched and restarted; auto: one for each core",
+    )  # fmt: skip
+    add(
+        "--hang-timeout", dest="hang_timeout", type=float, metavar="SECONDS",
+        help="a worker that gives no sign of life for so long is restarted (10)",
+    )  # fmt: skip
+    add("--loop", choices=LOOPS, help="event loop; default: uvloop if it is installed")
