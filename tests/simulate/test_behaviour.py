@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from seawall.testing.simulate import Result
+from seawall.testing.simulate import Admission, Client, Fleet, Replica, Result, gamma
 from seawall.testing.simulate.scenario import Scenario
 from seawall.testing.simulate.scenarios import BUILT_IN
 
@@ -90,3 +90,21 @@ def test_overload_leaves_the_capacity_to_those_who_are_served():
 
 def test_antagonists():
     assert play("antagonists", 1.5).success(within=0.1) > 0.98
+
+
+def test_in_an_overload_the_sheddable_calls_pay():
+    """3 times what 5 replicas can do, a quarter of it critical."""
+    replicas = [
+        Replica(gamma(0.01), workers=2, admission=Admission(pushback=0.1)) for _ in range(5)
+    ]
+    critical = Client(rate=750, deadline=1.0)
+    sheddable = Client(rate=2250, deadline=1.0, options={"criticality": "sheddable"})
+    fleet = Fleet(replicas, [critical, sheddable])
+    fleet.run(10)
+
+    def good(client):
+        counted = [record for record in client.records if record.started >= 2.0]
+        return sum(record.code == "OK" for record in counted) / 8.0
+
+    assert good(critical) >= 0.99 * 750
+    assert good(critical) + good(sheddable) >= 0.9 * 1000

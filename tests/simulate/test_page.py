@@ -1,31 +1,21 @@
-"""What docs/simulator.md shows works as it stands."""
+"""What docs/simulator.md shows works as it stands; its example is run with those of all pages."""
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 
 from seawall.testing.simulate.command import _parser
 from seawall.testing.simulate.scenario import Scenario
 from seawall.testing.simulate.scenarios import BUILT_IN
+from tests.pages import DOCS, blocks
 
-TEXT = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text()
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.M | re.S)
-
-
-def test_the_example_passes():
-    (code,) = blocks("python")
-    names: dict = {}
-    exec(compile(code, "simulator.md", "exec"), names)
-    names["test_our_policy_survives_a_brown_out"]()
+PAGE = DOCS / "simulator.md"
+TEXT = PAGE.read_text()
 
 
 def test_the_scenario_plays():
-    (document,) = blocks("json")
+    (document,) = blocks(PAGE, "json")
     scenario = Scenario(json.loads(document))
     scenario.seconds = 2.0
     assert scenario.run().success() > 0.9

@@ -1,43 +1,60 @@
 """A server's life: start, ready, drain, stop.
 
-Start: listen, wait for dependencies, ``on_start``, answer, be healthy, be announced. Stop: not
-healthy, not announced, settle, refuse new calls, finish what runs within the grace, ``on_stop``,
-close.
+Start: listen, wait for dependencies, ``on_start``, answer, be healthy, be announced; as paused, if
+it isn't ready. Stop: not healthy, not announced, settle, refuse new calls, finish what runs within
+the grace, ``on_stop``, close.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import logging
-import re
 import socket
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from seawall.assembly import connect, registry_at
-from seawall.call import JSON, PAUSED
+from seawall.call import JSON
 from seawall.errors import ServiceError
 from seawall.registry.base import Registry
+from seawall.server.admission import Admission
 from seawall.server.announcement import Announcement
+from seawall.server.dependencies import Dependencies
+from seawall.server.descriptors import Descriptors, most_connections
 from seawall.server.handlers import Handlers
 from seawall.server.health import SERVING, Health
+from seawall.server.health_listener import Answers, HealthListener
+from seawall.server.loop_watch import LoopWatch
 from seawall.server.meter import Meter
-from seawall.server.service import Service, client
+from seawall.server.monitoring import Monitoring
+from seawall.server.ports import address_of, host_of, own_address, why_not_bound
+from seawall.server.presence import Presence
+from seawall.server.probe import Probe
+from seawall.server.service import Service
 from seawall.server.servicers import Recorder, find_adders
 from seawall.server.settings import Settings
 from seawall.server.sockets import facts_of, open_socket
+from seawall.server.strays import GRPC_LOGGERS, make_server
+from seawall.server.threads import HandlerPool
 from seawall.telemetry.log import guarded
+from seawall.telemetry.seldom import limit
 from seawall.telemetry.server_spans import ServerSpans
 from seawall.telemetry.spans import spans
 from seawall.transport.aio import Channel
-from seawall.transport.keepalive import SERVER_OPTIONS
+from seawall.transport.keepalive import server_options
+
+LAST_WORDS = 0.25
+"""Seconds, after the grace, that streams have to tell their callers why they end."""
+
+PATIENCE = 1.0
+"""Seconds, after that, until gRPC is left behind. It waits for callers that don't read to be told
+that their calls have ended: until its pings fail, 40 s later."""
 
 _log = logging.getLogger("seawall.server")
 _HEALTH_NAME = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
@@ -51,20 +68,26 @@ class Server:
         self._settings = settings = settings.resolved()
         self._listener = guarded(settings.listener)
         self._adders = [(service, find_adders(type(service))) for service in self._services]
+        self._dependencies = Dependencies(self._services)
         self._closing = contextlib.AsyncExitStack()
         self._starting: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
         self.ended = False
         """Whether it has been stopped, or has failed to start."""
         self._announcement: Announcement | None = None
-        self._changing = asyncio.Lock()
+        self._presence: Presence | None = None
+        self._health_listener: HealthListener | None = None
         self._served: dict[Service, list[str]] = {}
         self._grpc: Any = None
+        self._parting: asyncio.Task[None] | None = None
         self._answering = False
         self.channel: Channel
         """What the services' clients call on."""
         self.health: Health
-        self.meter = Meter()
+        self.loop_watch: LoopWatch
+        """How late the event loop is."""
+        self.admission = Admission(settings)
+        self.meter = Meter(waiting=self.admission.waiting)
         self.names: list[str] = []
         """The services served, by their proto names."""
         self.port = 0
@@ -89,20 +112,40 @@ class Server:
         await asyncio.shield(self._stopping)
 
     async def change(self, service: Service, facts: Mapping[str, JSON]) -> None:
-        """Announce other facts of what ``service`` serves; a paused one isn't healthy either."""
-        if self._announcement is None or self._stopping is not None:
+        """Announce other facts of what ``service`` serves."""
+        await self._present(service).change(service, facts)
+
+    async def pause(self, service: Service, *, paused: bool) -> None:
+        """Have ``service`` take no calls until its user lets it again."""
+        await self._present(service).pause(service, paused=paused)
+
+    @property
+    def announced(self) -> bool:
+        """Whether the registry has had what is served here, and no goodbye."""
+        made = self._announcement is not None and self._announcement.made
+        return made and self._stopping is None
+
+    def ready(self, service: Service) -> bool:
+        """Whether what it requires is there, and its own check says yes; see ``readiness``."""
+        return self._presence is not None and self._presence.ready(service)
+
+    @property
+    def health_address(self) -> str | None:
+        """Where health is answered beside the event loop; None = nowhere."""
+        return self._health_listener.address if self._health_listener is not None else None
+
+    def _present(self, service: Service) -> Presence:
+        if self._presence is None or self._stopping is not None:
             raise ServiceError(
                 f"{type(service).__name__} is not serving: its facts can be changed from "
                 "on_start() on, until it is stopped"
             )
-        names = self._served[service]
-        async with self._changing:  # health and registry must not disagree in the end
-            if PAUSED in facts:
-                await self.health.pause(names, paused=facts[PAUSED] is True)
-            await self._announcement.change(names, facts)
+        return self._presence
 
     async def _start(self) -> None:
         settings = self._settings
+        monitoring = Monitoring(settings)
+        self._closing.push_async_callback(monitoring.close, self)
         registry = registry_at(settings.registry, self._listener)
         if not isinstance(settings.registry, Registry):
             self._closing.push_async_callback(registry.close)
@@ -113,31 +156,61 @@ class Server:
             listener=self._listener,
         )
         self._closing.push_async_callback(self.channel.close)
-        self._build()
-        host = settings.host or _host(settings.advertise, registry.advertised_host())
+        self.loop_watch = LoopWatch.join(self, self._listener, settings.blocked_after)
+        self._closing.callback(self.loop_watch.leave, self)
+        self.admission.waited = monitoring.waited
+        self._build(monitoring)
+        host = settings.host or host_of(settings.advertise, registry.advertised_host())
         self.port = self._bind(host)
         self._closing.push_async_callback(self._close_port)
-        self.address = _address(settings.advertise, registry.advertised_host(), host, self.port)
+        self._listen_for_health()
+        self.address = address_of(settings.advertise, registry.advertised_host(), host, self.port)
         path = open_socket(self._grpc) if settings.unix_socket else None
         facts = {**settings.metadata(), **facts_of(path)}
-        self._announcement = Announcement(self.names, self._identity(), self.address, facts)
+        identity = self._identity()
+        announcement = Announcement(self.names, identity, self.address, facts)
+        presence = Presence(self._served, self.health, announcement, self._listener)
+        self._announcement, self._presence = announcement, presence
+        monitoring.watch(self, type(self._services[0]).__name__, identity)
         for service in self._services:
             service._server = self
-        await self._find_dependencies()
+        await self._dependencies.find(self.channel, self.names, settings.dependency_timeout)
         for service in self._services:
             await service.on_start()
             self._closing.push_async_callback(service.on_stop)
         await self._grpc.start()
         self._answering = True
+        self._probe.open(f"{own_address(host)}:{self.port}")
+        self.admission.observe(self._probe)
+        self._closing.push_async_callback(self._probe.close)
+        self._closing.callback(self.admission.close)
+        self._closing.push_async_callback(presence.close)
+        await presence.begin(self._dependencies, self.channel)
         await self.health.set_all(SERVING)
-        await self._announcement.make(registry)
-        self._closing.push_async_callback(self._announcement.withdraw)
+        await announcement.make(registry)
+        self._closing.push_async_callback(announcement.withdraw)
+        presence.follow()
         _log.info("serving %s at %s", ", ".join(self.names), self.address)
 
-    def _build(self) -> None:
-        self._grpc = aio.server(options=[*SERVER_OPTIONS, ("grpc.so_reuseport", 0)])
+    def _build(self, monitoring: Monitoring) -> None:
+        pool = HandlerPool(self._settings.threads or 0)
+        self._closing.callback(pool.shutdown, wait=False, cancel_futures=True)
+        settings, most = self._settings, most_connections()
+        options = server_options(
+            settings.max_connection_age, settings.grace, settings.max_message_bytes, most
+        )
+        limit(*GRPC_LOGGERS)
+        self._grpc = make_server(migration_thread_pool=pool, options=options)
+        self._closing.callback(Descriptors(most).open().close)
+        self._probe = Probe(time.monotonic)
         traced = spans()
-        handlers = Handlers(None if traced is None else ServerSpans(traced), self.meter)
+        handlers = self._handlers = Handlers(
+            None if traced is None else ServerSpans(traced),
+            self.meter,
+            self.admission,
+            monitoring,
+            pool,
+        )
         recorder = Recorder(self._grpc, handlers.wrap)
         for service, adders in self._adders:
             before = len(recorder.names)
@@ -157,44 +230,33 @@ class Server:
         try:
             return int(self._grpc.add_insecure_port(address))
         except RuntimeError:
-            raise ServiceError(_why_not_bound(host, port)) from None
+            mend = "set another port (port=, --port, SEAWALL_PORT), or 0 for a free one"
+            raise ServiceError(why_not_bound(host, port, mend)) from None
 
     async def _close_port(self) -> None:
         if not self._answering:
             await self._grpc.start()  # gRPC lets go of a port only by stopping what was started
-        await self._grpc.stop(None)
+        await self._part(0.0)
 
-    async def _find_dependencies(self) -> None:
-        """Wait until each client has an instance to call; go on without after a while.
+    async def _part(self, grace: float) -> None:
+        """Stop answering: after ``grace`` at the latest, and once."""
+        if self._parting is not None:
+            return
+        self._parting = asyncio.create_task(self._grpc.stop(grace or None))
+        done, _ = await asyncio.wait((self._parting,), timeout=grace + PATIENCE)
+        if not done:
+            _log.warning("left while a caller still took nothing of what it had asked for")
+        for stopped in done:
+            stopped.result()
 
-        Two services that need each other would wait for ever otherwise, and a dependency with a
-        fallback need not be there. What this process serves itself comes when it is ready.
-        """
-        for service, name in self._clients():
-            getattr(service, name)  # makes the stub, which begins the search
-        needed = [d for d in self.channel.discoveries if d.service not in self.names]
-        searches = [asyncio.create_task(discovery.connected()) for discovery in needed]
-        try:
-            if searches:
-                await asyncio.wait(searches, timeout=self._settings.dependency_timeout)
-        finally:
-            for search in searches:
-                search.cancel()
-        if missing := [d.service for d in needed if not d.group.ready]:
-            _log.warning(
-                "starting without %s: no instance found within %g s",
-                ", ".join(missing),
-                self._settings.dependency_timeout,
-            )
-
-    def _clients(self) -> list[tuple[Service, str]]:
-        """The ``client(...)`` declarations of the services."""
-        return [
-            (service, name)
-            for service in self._services
-            for name, value in inspect.getmembers_static(type(service))
-            if isinstance(value, client)
-        ]
+    def _listen_for_health(self) -> None:
+        settings = self._settings
+        if settings.health_address is not None:
+            answers = Answers(self.health, self.loop_watch, settings.blocked_after)
+            listener = HealthListener(settings.health_address, answers)
+            listener.start()
+            self._closing.push_async_callback(listener.stop)
+            self._health_listener = listener
 
     def _identity(self) -> str:
         made_up = f"{socket.gethostname()}-{self.port}-{uuid.uuid4().hex[:8]}"
@@ -207,50 +269,24 @@ class Server:
         try:
             await self._drain()
         finally:
-            for service, name in self._clients():
-                vars(service).pop(name, None)  # its channel is closed
+            self._dependencies.forget()
             self.ended = True
 
     async def _drain(self) -> None:
-        settings, announcement = self._settings, self._announcement
+        settings, announcement, presence = self._settings, self._announcement, self._presence
         async with self._closing:
-            if announcement is None or not announcement.made:
+            if presence is None or announcement is None or not announcement.made:
                 return  # it never came as far as being found
             _log.info("stopping %s at %s", ", ".join(self.names), self.address)
+            await presence.close()
             await self.health.enter_graceful_shutdown()
             await announcement.withdraw()
             # Clients hear of it within 0.1 s; until they have, they are still answered.
             await asyncio.sleep(settings.settle or 0)
             # GOAWAY: what is sent from now on was not processed, and clients' cores know it.
-            await self._grpc.stop(settings.grace)
-
-
-def _host(advertise: str | None, routed: str | None) -> str:
-    """The interface to listen on: no wider than it must be."""
-    if advertise is None and (routed is None or routed.startswith("127.") or routed == "::1"):
-        return "127.0.0.1"
-    return "::"
-
-
-def _address(advertise: str | None, routed: str | None, host: str, port: int) -> str:
-    """What clients are told to dial."""
-    if advertise:
-        if advertise.count(":") > 1 and not advertise.startswith(("[", "unix")):
-            return f"[{advertise}]:{port}"  # IPv6
-        if advertise.startswith("unix:") or re.search(r":\d+$", advertise):
-            return advertise
-        return f"{advertise}:{port}"
-    shown = host if host not in ("::", "0.0.0.0") else routed or "127.0.0.1"
-    return f"[{shown}]:{port}" if ":" in shown else f"{shown}:{port}"
-
-
-def _why_not_bound(host: str, port: int) -> str:
-    """gRPC says only that it could not: ask the system why."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            mend = "set another port (port=, --port, SEAWALL_PORT), or 0 for a free one"
-            return f"can't listen on {host} port {port}: {error.strerror}; {mend}"
-    return f"can't listen on {host} port {port}; is the host an address of this machine?"
+            grace = settings.grace or 0.0
+            ending = asyncio.get_running_loop().call_later(grace, self._handlers.under_way.end)
+            try:
+                await self._part(grace + LAST_WORDS)
+            finally:
+                ending.cancel()

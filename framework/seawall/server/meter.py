@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from threading import Lock
 from typing import Final
 
@@ -26,11 +27,20 @@ class Meter:
     """Counts the requests of one process: from when a handler begins to when it ends.
 
     On the event loop a request's handler begins as soon as the loop takes it, so what waits
-    inside it (for a lock, a pool, another service) is in flight too.
+    inside it (for a lock, a pool, another service) is in flight too, and what waits for
+    admission is counted with it.
     """
 
-    def __init__(self, clock: Clock = time.monotonic, cpu: Clock = time.process_time) -> None:
+    def __init__(
+        self,
+        clock: Clock = time.monotonic,
+        cpu: Clock = time.process_time,
+        waiting: Callable[[], int] = lambda: 0,
+    ) -> None:
         self.in_flight = 0
+        """Requests whose handlers have begun and not ended."""
+        self._waiting = waiting
+        """Counts the requests that wait for their handler."""
         self._clock = clock
         self._cpu = cpu
         self._lock = Lock()
@@ -81,7 +91,7 @@ class Meter:
     def report(self) -> LoadReport:
         """As things are now."""
         cpu, rate, errors = self._rates
-        return LoadReport(self.in_flight, self._median, cpu, rate, errors)
+        return LoadReport(self.in_flight + self._waiting(), self._median, cpu, rate, errors)
 
     def _reckon(self, now: float) -> None:
         span, cpu = now - self._since, self._cpu()

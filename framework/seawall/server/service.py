@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, overload
 
-from seawall.call import JSON, PAUSED, WEIGHT
+from seawall.call import JSON, WEIGHT
 from seawall.errors import ServiceError
 from seawall.server.settings import Settings, check_labels, checked_weight
 
@@ -21,10 +21,13 @@ class client(Generic[Stub]):  # noqa: N801 - it reads as what it declares
 
     ``catalog = client(catalog_pb2_grpc.CatalogStub)`` in the class of a ``Service``; in its
     methods ``self.catalog`` is the stub. The service that it calls is found by its proto name.
+    ``required``: while no instance of that can be called, this service takes no calls either; see
+    docs/readiness.md for when not to ask for that.
     """
 
-    def __init__(self, stub: Callable[[Any], Stub]) -> None:
+    def __init__(self, stub: Callable[[Any], Stub], *, required: bool = False) -> None:
         self.stub = stub
+        self.required = required
         self.name = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -49,7 +52,8 @@ class Service:
     other code, ``await Inventory(...).start()`` and ``stop()``, or ``async with Inventory(...)``.
     Keyword arguments are those of ``seawall.server.settings.Settings``: registry, host, port,
     advertise, unix_socket, grace, settle, version, zone, weight, labels, instance_id,
-    service_config, dependency_timeout, listener.
+    service_config, dependency_timeout, health_address, blocked_after, metrics_address,
+    access_log, listener.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -61,6 +65,15 @@ class Service:
 
     async def on_stop(self) -> None:
         """Called when the last call has ended; its clients still work. To be overridden."""
+
+    async def is_ready(self) -> bool | str:
+        """Asked every second whether the service can take calls: True, or False, or in words why
+        not. To be overridden, for what it needs besides its clients: a database, a warm cache.
+
+        An answer after more than 2 s, and an exception, are a no. A no counts once it has lasted
+        1 s; then the service takes no calls until the next yes. First asked after ``on_start``.
+        """
+        return True
 
     @property
     def server(self) -> Server:
@@ -122,11 +135,11 @@ class Service:
 
         Its health is NOT_SERVING meanwhile, for those who look there. As ``set_weight``.
         """
-        await self.server.change(self, {PAUSED: True})
+        await self.server.pause(self, paused=True)
 
     async def resume(self) -> None:
-        """Take calls again after ``pause``. As ``set_weight``."""
-        await self.server.change(self, {PAUSED: None})
+        """Take calls again after ``pause``, if it is ready. As ``set_weight``."""
+        await self.server.pause(self, paused=False)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -139,7 +152,9 @@ class Service:
     def run(cls, **settings: Any) -> NoReturn:
         """Serve in this process until SIGTERM or SIGINT; then drain and exit with status 0.
 
-        A second signal exits at once. An error at the start is told in a line; exit status 1.
+        With ``workers=4`` in that many processes: ``running.run_services`` tells of that and of
+        other arguments that are no settings. A second signal exits at once. An error at the start
+        is told in a line; exit status 1.
         """
         from seawall.server.running import run_services
 

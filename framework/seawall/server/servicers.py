@@ -63,13 +63,16 @@ class Recorder:
         self._server.add_registered_method_handlers(service, wrapped)
 
 
-class _Wrapped(grpc.GenericRpcHandler):
+class _Wrapped(grpc.ServiceRpcHandler):
     """For code generated before registered methods: the same, found by name at each call."""
 
-    def __init__(self, inner: grpc.GenericRpcHandler, wrap: Wrap) -> None:
+    def __init__(self, inner: grpc.ServiceRpcHandler, wrap: Wrap) -> None:
         self._inner = inner
         self._wrap = wrap
         self._found: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+
+    def service_name(self) -> str:
+        return str(self._inner.service_name())
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails

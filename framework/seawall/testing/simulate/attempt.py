@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from grpc import StatusCode
 
+from seawall.admission.queue import Ticket
 from seawall.call import Endpoint, Failure, LoadReport
+from seawall.criticality import DEFAULT
 from seawall.testing.simulate.engine import Event
 
 if TYPE_CHECKING:
@@ -38,8 +40,8 @@ class Attempt:
     """An attempt under way: to its driver what gRPC's call object is in production."""
 
     __slots__ = (
-        "arrived", "asks_load", "begun", "connection", "done", "driver", "error", "expiry",
-        "failure", "left", "load", "over", "refusal", "since", "stage", "timer",
+        "arrived", "asks_load", "begun", "connection", "criticality", "done", "driver", "error",
+        "expiry", "failure", "left", "load", "over", "refusal", "since", "stage", "ticket", "timer",
     )  # fmt: skip
 
     def __init__(self, driver: Driver, endpoint: Endpoint, now: float, *, asks_load: bool) -> None:
@@ -57,7 +59,10 @@ class Attempt:
         """What it ended with, for the client; None = OK, or it hasn't ended."""
         self.load: LoadReport | None = None
         """What came with the answer."""
+        self.criticality = DEFAULT
         # What follows is its replica's.
+        self.ticket: Ticket | None = None
+        """Its place before the workers, if there is admission control."""
         self.stage = Stage.UNDER_WAY
         self.arrived = now
         self.begun = now

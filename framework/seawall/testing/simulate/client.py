@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 from seawall.call import Call, LoadReport, Method, Outcome, Success
 from seawall.config import load_service_config
+from seawall.criticality import DEFAULT, criticality_named
 from seawall.events import Listener, ignore
 from seawall.pipeline import Pipeline, Reading, Setting
 from seawall.policy.deadline import deadline_of
@@ -155,6 +156,7 @@ class Client:
         deadline = deadline_of(now, self._deadline, policy.timeout, None, streaming=False)
         call = Call(self._method, now, deadline)
         call.options = self._options
+        call.criticality = criticality_named((self._options or {}).get("criticality", DEFAULT))
         if self._keys:
             key = str(int(self._requests.random() * self._keys))
             call.request = key.encode()

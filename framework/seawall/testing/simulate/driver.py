@@ -46,6 +46,7 @@ class Driver(ProductionDriver):
         call = self._call
         self._sent_at = now = self._engine.now
         attempt = Attempt(self, effect.endpoint, now, asks_load=call.asks_load)
+        attempt.criticality = call.criticality
         self._inner = attempt
         self.attempts += 1
         if call.deadline is not None:

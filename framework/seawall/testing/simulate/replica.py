@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 from grpc import StatusCode
 
+from seawall.admission.queue import Queue, Ticket
 from seawall.call import JSON
 from seawall.server.meter import Meter
-from seawall.testing.simulate.admission import Admission, WaitEstimate
+from seawall.testing.simulate.admission import Admission
 from seawall.testing.simulate.attempt import Attempt, Reported, Stage
 from seawall.testing.simulate.connection import Connection
 from seawall.testing.simulate.distributions import Distribution, fixed
@@ -72,7 +74,9 @@ class Replica:
         self._failing: _Failing | None = None
         self._connections: list[Connection] = []
         self._engine = Engine()
-        self._estimate = WaitEstimate()
+        self._door = self._new_door(workers)
+        self._held: list[Attempt] = []
+        """What has come in while it is frozen."""
         self._random = Random(0)
         self._workers = Workers(self._engine, workers, self._begin, self._finished)
         self._meter = self._new_meter()
@@ -99,7 +103,8 @@ class Replica:
     @property
     def in_flight(self) -> int:
         """Requests that it works on or that wait."""
-        return self._workers.in_flight
+        waiting = 0 if self._door is None else self._door.waiting
+        return self._workers.in_flight + waiting + len(self._held)
 
     # --- what may happen to it ------------------------------------------------------------
 
@@ -133,6 +138,9 @@ class Replica:
         if self.is_frozen:
             self.is_frozen = False
             self._workers.set_speed(self._speed)
+            held, self._held = self._held, []
+            for attempt in held:
+                self._take(attempt)
 
     def fail(
         self, code: str | StatusCode = "UNAVAILABLE", after: float = 0.001, share: float = 1.0
@@ -150,7 +158,10 @@ class Replica:
         if self.is_dead:
             return
         self.is_dead, self.is_frozen = True, False
-        self.tally.lost += self._workers.clear()
+        self.tally.lost += self.in_flight
+        self._workers.clear()
+        self._held.clear()
+        self._door = self._new_door(self._workers.count)
         for connection in self._connections:
             connection.reset()
 
@@ -177,33 +188,62 @@ class Replica:
             return  # its connection is gone, and the client learns that from there
         self.tally.arrived += 1
         attempt.arrived = self._engine.now
-        if self._refuses(attempt):
-            self._refuse(attempt)
+        if self._door is not None and self.is_frozen:
+            self._held.append(attempt)
         else:
-            self._meter.begin()
-            self._workers.put(attempt)
+            self._take(attempt)
 
     def forget(self, attempt: Attempt, *, lost: bool = False) -> None:
         """The client has given a request up; ``lost``: its connection broke."""
         if attempt.stage is Stage.WAITING and self._drop_expired:
-            self._workers.leave(attempt)
-            self._meter.end(attempt.arrived, failed=True)
+            if attempt.ticket is None:
+                self._workers.leave(attempt)
+                self._meter.end(attempt.arrived, failed=True)
+            else:
+                attempt.stage = Stage.OVER
+            self._leave(attempt)
             self.tally.dropped += 1
         elif lost and attempt.stage is Stage.UNDER_WAY:
             attempt.stage = Stage.OVER
 
-    def _refuses(self, attempt: Attempt) -> bool:
-        workers = self._workers
-        if workers.count is None or workers.free or self.is_frozen:
-            return False
-        if self._queue is not None and workers.waiting >= self._queue:
-            return True
-        if self._admission is None:
-            return False
-        target = self._admission.target
-        if attempt.expiry is not None:
-            target = min(target, attempt.expiry - self._engine.now)
-        return self._estimate.wait(workers.waiting, workers.count) > target
+    def _take(self, attempt: Attempt) -> None:
+        """Decide about a request: work on it, have it wait, or refuse it."""
+        workers, door = self._workers, self._door
+        full = self._queue is not None and self.in_flight >= (workers.count or 0) + self._queue
+        if workers.count is not None and not workers.free and full and not self.is_frozen:
+            self._refuse(attempt)
+            return
+        if door is None:
+            self._begin_work(attempt)
+            return
+        ticket = door.enter(attempt.criticality, self._engine.now, attempt.expiry)
+        if ticket is None:
+            self._refuse(attempt)
+        elif ticket.admitted:
+            attempt.ticket = ticket
+            self._begin_work(attempt)
+        else:
+            attempt.ticket, attempt.stage = ticket, Stage.WAITING
+            ticket.tell = partial(self._told, attempt, ticket)
+
+    def _told(self, attempt: Attempt, ticket: Ticket) -> None:
+        """A request that waited is admitted, or has waited too long."""
+        if attempt.stage is Stage.OVER:
+            self._leave(attempt)
+        elif ticket.admitted:
+            self._begin_work(attempt)
+        else:
+            attempt.ticket = None
+            self._refuse(attempt)
+
+    def _begin_work(self, attempt: Attempt) -> None:
+        self._meter.begin()
+        self._workers.put(attempt)
+
+    def _leave(self, attempt: Attempt) -> None:
+        ticket, attempt.ticket = attempt.ticket, None
+        if ticket is not None and self._door is not None:
+            self._door.leave(ticket, self._engine.now)
 
     def _refuse(self, attempt: Attempt) -> None:
         self.tally.refused += 1
@@ -236,9 +276,9 @@ class Replica:
         self._meter.end(attempt.arrived, failed=failure is not None)
         if failure is None:
             tally.answered += 1
-            self._estimate.observe(worked)
         elif not attempt.refusal:
             tally.failed += 1
+        self._leave(attempt)
         self._answer(attempt)
 
     def _answer(self, attempt: Attempt) -> None:
@@ -251,9 +291,17 @@ class Replica:
                 failure.load = attempt.load
         attempt.connection.reply(attempt, failure)
 
+    def _new_door(self, workers: int | None) -> Queue | None:
+        if self._admission is None or workers is None:
+            return None
+        return self._admission.queue(workers)
+
     def _new_meter(self) -> Meter:
         """What the production server counts its requests with; its CPU is the workers' time."""
-        return Meter(self._engine, self._cpu_time)
+        return Meter(self._engine, self._cpu_time, self._waiting)
+
+    def _waiting(self) -> int:
+        return 0 if self._door is None else self._door.waiting
 
     def _cpu_time(self) -> float:
         return self.tally.busy / (self._workers.count or math.inf)

@@ -207,7 +207,7 @@ def _admission(fields: Fields) -> Admission:
     default = Admission()
     pushback = fields.number("pushback", -1.0)
     return Admission(
-        target=fields.number("target", default.target, above=0),
+        target=fields.number("target", above=0) if "target" in fields else default.target,
         pushback=None if pushback < 0 else pushback,
         cost=fields.number("cost", default.cost, least=0),
     )

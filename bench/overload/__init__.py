@@ -1,0 +1,1 @@
+"""Servers under more load than they can carry: ``python -m bench.overload``."""
