@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Final
 
 CHARGES: Final = "charges"
-WRITER: Final = os.environ.get("SHOP_INSTANCE", f"pid-{os.getpid()}")
+WRITER: Final = os.environ.get("SHOP_INSTANCE", f"{socket.gethostname()}-{os.getpid()}")
 """How this instance signs what it writes."""
 
 

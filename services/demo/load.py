@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import math
 import os
 import random
 import sys
@@ -109,9 +110,11 @@ class Shopper:
             explain: Callable[[], str] | None = getattr(error, "explain", None)
             story = explain() if explain else str(error.details())
         latency = time.monotonic() - start - at
-        done = Record(kind, at, latency, code, fallback, story)
-        self.records.append(done)
-        self.recent.append(done)
+        self.keep(Record(kind, at, latency, code, fallback, story))
+
+    def keep(self, record: Record) -> None:
+        self.records.append(record)
+        self.recent.append(record)
 
     async def warm_up(self) -> None:
         for number in range(WARM_UP):
@@ -133,12 +136,25 @@ async def shopper(side: str) -> AsyncIterator[Shopper]:
         yield Shopper(side, StorefrontStub(fleet), OrdersStub(fleet))
 
 
-async def shop(visitor: Shopper, rate: float, start: float, over: Awaitable[object]) -> None:
-    """Make the calls as scheduled until ``over``; return when all have ended."""
+async def shop(
+    visitor: Shopper,
+    rate: float,
+    start: float,
+    over: Awaitable[object],
+    *,
+    owed: float = math.inf,
+) -> None:
+    """Make the calls as scheduled until ``over``; return when all have ended.
+
+    Calls that are more than ``owed`` seconds late, as this process was suspended, move the
+    schedule on.
+    """
     over = asyncio.ensure_future(over)
     calls: set[asyncio.Task[None]] = set()
     for at, kind, number in visits(1, rate):
         delay = start + at - time.monotonic()
+        if delay < -owed:
+            start -= delay
         if delay > 0:
             await asyncio.wait([over], timeout=delay)
         if over.done():
