@@ -85,6 +85,18 @@ def seawall(addresses: Sequence[str]) -> AbstractAsyncContextManager[EchoStub]:
     return fleet_of("static://" + ",".join(addresses))
 
 
+@asynccontextmanager
+async def seawall_metrics(addresses: Sequence[str]) -> AsyncIterator[EchoStub]:
+    from seawall.telemetry.endpoint import serve_metrics
+
+    endpoint = serve_metrics("127.0.0.1:0")
+    try:
+        async with seawall(addresses) as stub:
+            yield stub
+    finally:
+        endpoint.close()
+
+
 def seawall_one(addresses: Sequence[str]) -> AbstractAsyncContextManager[EchoStub]:
     return seawall(addresses[:1])
 
@@ -120,6 +132,7 @@ KINDS: dict[str, Callable[[Sequence[str]], AbstractAsyncContextManager[EchoStub]
     "otel": otel,
     "seawall": seawall,
     "seawall-one": seawall_one,
+    "seawall-metrics": seawall_metrics,
     "bare-unix": bare_unix,
     "seawall-unix": seawall_unix,
 }

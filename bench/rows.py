@@ -55,6 +55,10 @@ ROWS: Final = (
         "seawall, 1 % of calls traced; 3 endpoints", 0.01, 1.10, endpoints=ENDPOINTS,
     ),
     Row(
+        "seawall-full", "client", "seawall-metrics",
+        "seawall, metrics, 1 % of calls traced; 3 endpoints", 0.01, 1.10, endpoints=ENDPOINTS,
+    ),
+    Row(
         "seawall-always", "client", "seawall",
         "seawall, every call traced; 3 endpoints", 1.0, 1.25, endpoints=ENDPOINTS,
     ),
@@ -68,6 +72,10 @@ ROWS: Final = (
     Row("server-otel-always", "server", "otel", "OpenTelemetry instrumentation, all traced", 1.0),
     Row("server-seawall", "server", "seawall", "seawall, no SDK", None, 1.10),
     Row("server-seawall-1pct", "server", "seawall", "seawall, 1 % of calls traced", 0.01, 1.10),
+    Row(
+        "server-seawall-full", "server", "seawall-metrics",
+        "seawall, metrics, 1 % of calls traced", 0.01, 1.10,
+    ),
     Row("server-seawall-always", "server", "seawall", "seawall, every call traced", 1.0),
 )  # fmt: skip
 BY_NAME: Final = {row.name: row for row in ROWS}

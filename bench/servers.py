@@ -63,7 +63,7 @@ def otel() -> AbstractAsyncContextManager[Serving]:
 
 
 @asynccontextmanager
-async def seawall() -> AsyncIterator[Serving]:
+async def seawall(**more: Any) -> AsyncIterator[Serving]:
     from seawall import Service
 
     # The same work as ``Echo``, as one of seawall's services.
@@ -74,9 +74,14 @@ async def seawall() -> AsyncIterator[Serving]:
             self.calls += 1
             return request
 
-    service = Served(registry="memory://bench", host=HOST, unix_socket=False, grace=1.0, settle=0.0)
+    settings = {"registry": "memory://bench", "host": HOST, "grace": 1.0, "settle": 0.0}
+    service = Served(unix_socket=False, **settings, **more)
     async with service:
         yield Serving(f"{HOST}:{service.port}", lambda: service.calls)
+
+
+def seawall_metrics() -> AbstractAsyncContextManager[Serving]:
+    return seawall(metrics_address=f"{HOST}:0")
 
 
 KINDS: dict[str, Callable[[], AbstractAsyncContextManager[Serving]]] = {
@@ -84,6 +89,7 @@ KINDS: dict[str, Callable[[], AbstractAsyncContextManager[Serving]]] = {
     "both": both,
     "otel": otel,
     "seawall": seawall,
+    "seawall-metrics": seawall_metrics,
 }
 
 

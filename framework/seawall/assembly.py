@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
@@ -22,15 +21,18 @@ from seawall.live_config import FROM_REGISTRY, follow_file, follow_registry
 from seawall.pipeline import Pipeline, Setting
 from seawall.registry import open_registry
 from seawall.registry.base import Registry
-from seawall.telemetry import tracing
+from seawall.telemetry.layers import layers
 from seawall.telemetry.log import guarded, log_event
-from seawall.telemetry.metrics import Fallbacks
+from seawall.telemetry.metrics import Fallbacks, metrics
 from seawall.telemetry.spans import spans
 from seawall.transport.aio import Channel
 from seawall.transport.discovery import Discovery
 from seawall.transport.idempotency import method_at
 from seawall.transport.methods import Route
 from seawall.transport.reading import READING
+
+if TYPE_CHECKING:
+    from seawall.telemetry.store import Reading
 
 REGISTRY_VARIABLE: Final = "SEAWALL_REGISTRY"
 CONFIG_VARIABLE: Final = "SEAWALL_SERVICE_CONFIG"
@@ -98,22 +100,32 @@ class Assembly:
         self._listener = listener
         self._discoveries: dict[str, Discovery] = {}
         self._routes: dict[str, Route] = {}
-        traced = spans()
+        self._metrics = counted = metrics()
+        outer, inner = layers(spans(), counted, time.monotonic)
         self._setting = Setting(
             clock=time.monotonic,
             random=random.random,
             reading=READING,
             listener=listener,
-            told=Fallbacks(),
+            told=Fallbacks(counted),
             zone=os.environ.get(ZONE_VARIABLE, "") if zone is None else zone,
-            seed=secrets.token_hex(8),
-            outer=None if traced is None else tracing.call_span(traced),
-            inner=None if traced is None else tracing.attempt_span(traced),
+            seed=os.urandom(8).hex(),
+            outer=outer,
+            inner=inner,
         )
+        if counted is not None:
+            counted.watch(self, Assembly.readings)
 
     @property
     def discoveries(self) -> Iterable[Discovery]:
         return list(self._discoveries.values())
+
+    def readings(self) -> Iterator[Reading]:
+        """How its services and its registry are, for the metrics."""
+        from seawall.telemetry.clients import readings_of, readings_of_registry
+
+        yield from readings_of(discovery.pipeline for discovery in self.discoveries)
+        yield from readings_of_registry(self._registry)
 
     def route(self, path: str, *, request_streaming: bool, response_streaming: bool) -> Route:
         """How calls of the method at ``path`` are handled."""
@@ -132,14 +144,17 @@ class Assembly:
         return self._routes[path]
 
     def adopt(self, config: ServiceConfig, service: str | None = None) -> None:
-        """Put another config in force, for all services or for one."""
+        """Put another config in force, for all services or for one. What it raises (a balancer of
+        the user's own may fail to be made) it raises before anything has changed."""
+        concerned = [d for d in self.discoveries if service in (None, d.service)]
+        for discovery in concerned:
+            discovery.pipeline.rehearse(config)
         if service is None:
             self._config = config
         else:
             self._configs[service] = config
-        for discovery in self.discoveries:
-            if service in (None, discovery.service):
-                discovery.reconfigure(config)
+        for discovery in concerned:
+            discovery.reconfigure(config)
         self._routes.clear()
         self.changed()
 
@@ -149,13 +164,16 @@ class Assembly:
         if source == FROM_REGISTRY:
             if service not in self._followers:
                 adopt = partial(self.adopt, service=service)
-                work = follow_registry(self._registry, service, adopt, self._listener)
+                known = self._config_of(service)
+                work = follow_registry(self._registry, service, known, adopt, self._listener)
                 self._followers[service] = asyncio.create_task(work, name=f"config of {service}")
         elif source is not None and not self._followers and is_path(source):
-            work = follow_file(Path(source), self.adopt, self._listener)
+            work = follow_file(Path(source), self._config, self.adopt, self._listener)
             self._followers[""] = asyncio.create_task(work, name="service config file")
 
     async def close(self) -> None:
+        if self._metrics is not None:
+            self._metrics.forget(self)
         for follower in self._followers.values():
             follower.cancel()
         if self._followers:
