@@ -16,7 +16,7 @@ from seawall.call import Call, Endpoint, Instance, LoadReport, Method, Outcome, 
 from seawall.clock import Clock, Random
 from seawall.config import BudgetPolicy, MethodPolicy, ServiceConfig
 from seawall.events import BreakerChanged, Listener
-from seawall.policy.backpressure import COOPERATIVE, Backpressure, backpressure
+from seawall.policy.backpressure import Backpressure, backpressure
 from seawall.policy.balance import balance
 from seawall.policy.breaker import Breaker, State
 from seawall.policy.budget import Budget, RetryBudget, RetryThrottle
@@ -99,7 +99,7 @@ class Pipeline:
         self._hedging_budget = _budget(config, config.hedging_budget, setting.clock)
         self._outliers = self._new_outliers(config)
         self._throttle = self._new_throttle(config)
-        self._backpressure = Backpressure(service, setting.listener, COOPERATIVE)
+        self._backpressure = Backpressure(service, setting.listener, setting.clock)
         """Is asked while there is no throttle."""
         self._bulkheads = Shared[BulkheadPolicy, Bulkhead](
             lambda policy: Bulkhead(policy, service), Bulkhead.follow
@@ -254,7 +254,7 @@ class Pipeline:
         clock, random = self._setting.clock, self._setting.random
         if self._throttle is not None:
             return throttle(self._throttle, clock, random)
-        return backpressure(self._backpressure, clock, random)
+        return backpressure(self._backpressure, random)
 
     def _usual_of(self, method: Method, policy: MethodPolicy) -> Percentile:
         share = (policy.hedge or HedgePolicy()).percentile

@@ -74,7 +74,7 @@ def test_overload_costs_little_goodput_and_no_patience(times):
     server.run(3, {CRITICAL: 1000 * times})
     server.run(10, {CRITICAL: 1000 * times})
     assert server.served[CRITICAL] >= 0.98 * 10 * 1000
-    assert server.longest < 0.15
+    assert server.longest < 0.2
 
 
 def test_the_least_critical_pays():
@@ -172,8 +172,9 @@ def test_after_a_longer_one_the_rate_is_soon_what_it_was():
     assert server.gate.shedding
     server.now += 5 * WINDOW
     server.run(1, {CRITICAL: 20})
+    server.run(2, {CRITICAL: 900})
     server.run(1, {CRITICAL: 900})
-    assert server.shed[CRITICAL] < 100
+    assert not server.shed
 
 
 def test_who_waits_behind_hardly_anybody_waits_for_something_else():

@@ -12,9 +12,9 @@ from seawall.criticality import Criticality
 WINDOW: Final = 0.1
 """Seconds between two decisions; Envoy's adaptive concurrency decides as often."""
 
-_QUIET: Final = 10
+_QUIET: Final = 20
 """Windows without anything shed after which the gate stands open."""
-_SMOOTHED: Final = 0.5
+_SMOOTHED: Final = 0.7
 """Of the newest window in the estimate of what arrives of each class."""
 _FEW: Final = 0.1
 """Requests a window of a class that make no difference."""
@@ -46,6 +46,9 @@ class GatePolicy:
     increase: float = 0.06
     """By what part the rate grows after a window in which nothing waited; doubled by each further
     one in a row."""
+    headroom: float = 1.25
+    """Times what can be done, as far as that is known, or what is taken on: the rate is no more, so
+    that clients that come back all at once find the gate where they left it."""
     patience: int = 3
     """Windows in a row with too long a wait before anything is shed: what blocks the event loop for
     a moment is no overload."""
@@ -154,10 +157,12 @@ class Gate:
             return
         if standing:
             more = min(max(-excess / policy.drain, -policy.most_cut), policy.most_more)
-            slowest = policy.least if self.rate is None else self.rate * policy.slowest
+            before = policy.least if self.rate is None else min(self.rate, 1.1 * self._capacity)
+            slowest = before * policy.slowest
             self.rate = max(policy.least, slowest, self._capacity * (1.0 + more))
         elif self.rate is not None:
-            self.rate *= 1.0 + min(policy.increase * 2.0 ** (self._idle - 1), 1.0)
+            more = self.rate * (1.0 + min(policy.increase * 2.0 ** (self._idle - 1), 1.0))
+            self.rate = min(more, policy.headroom * max(taken, self._capacity, policy.least))
         self._quiet = 0 if self._shed or excess > 0.0 else self._quiet + 1
         if self._quiet >= _QUIET:
             self.rate = None

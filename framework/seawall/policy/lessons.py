@@ -63,6 +63,8 @@ class Lessons:
         """
         now = self._clock()
         if outcome.ok:
+            if self._backpressure is not None and self._backpressure.wary:
+                self._backpressure.taken(call, started)
             endpoint.answered = now
             endpoint.latency.observe(now - started, now)
             if endpoint.breaker.attentive:
@@ -90,7 +92,7 @@ class Lessons:
             failure.pending.append(partial(self._released, call, endpoint, started))
             return False
         if verdict is Verdict.OVERLOAD and failure.pushback is not None and self._backpressure:
-            self._backpressure.shed(call)
+            self._backpressure.refused(call, started)
         closed = not endpoint.breaker.failures or endpoint.breaker.admits(now)
         endpoint.breaker.learn(verdict, now)
         if verdict is Verdict.FAULT:

@@ -42,9 +42,6 @@ class AdaptiveThrottle:
     allowance: int = 5
     """Refusals in a window for which nothing is kept back yet (go-zero's first 5), so that one
     refusal doesn't cost a client that calls rarely half of its calls."""
-    vouched: bool = False
-    """Whether only refusals with pushback count, as a server's admission control answers; others
-    may be about a quota."""
 
 
 class Throttle:
@@ -114,7 +111,7 @@ class Throttle:
         if outcome.refusal is not None or not outcome.sent:
             return
         verdict = classify(outcome)
-        if verdict in _REFUSED and (outcome.pushback is not None or not self._policy.vouched):
+        if verdict in _REFUSED:
             self._window.bad(now)
             self.wary = True
         elif verdict not in _SILENT:
@@ -145,13 +142,12 @@ def throttle(state: Throttle, clock: Clock, random: Random) -> Layer:
     """
 
     def layer(inner: Handler) -> Handler:
-        return partial(throttled, state, clock, random, inner)
+        return partial(_throttled, state, clock, random, inner)
 
     return layer
 
 
-def throttled(state: Throttle, clock: Clock, random: Random, inner: Handler, call: Call) -> Plan:
-    """The plan of one call, kept back or let through as ``state`` says."""
+def _throttled(state: Throttle, clock: Clock, random: Random, inner: Handler, call: Call) -> Plan:
     if state.wary:
         now = clock()
         if state.refuses(now, random()):
