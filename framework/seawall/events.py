@@ -193,6 +193,15 @@ class ConfigRefused(Event):
     problem: str
 
 
+class AddressChanged(Repair):
+    """This machine has another address than before, and its instances are announced at that."""
+
+    level: ClassVar[str] = "warning"
+    kind: ClassVar[str] = "address"
+    before: str
+    now: str
+
+
 class ServiceNotReady(Event):
     """A service of this process takes no new calls: what it requires is missing, or its own check
     says so. Told again when it is for another reason."""

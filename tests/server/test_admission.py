@@ -235,10 +235,9 @@ async def test_a_client_keeps_back_what_would_be_shed(start, registry):
         stub = pb_grpc.EchoStub(fleet)
         await fleet.channel_ready()
         await shed_all(service)
-        calls = [stub.Say(REQUEST) for _ in range(50)]
-        await asyncio.gather(*calls, return_exceptions=True)
-        outcomes = [await _outcome(stub) for _ in range(40)]
-        assert seawall.Throttled in outcomes
+        async with asyncio.timeout(20):
+            while seawall.Throttled not in [await _outcome(stub) for _ in range(10)]:
+                pass
         with seawall.options(criticality="critical_plus"):
             assert (await stub.Say(REQUEST)).text == "hello", "another class is not kept back"
 

@@ -19,7 +19,8 @@ class Announcement:
         self, services: Iterable[str], identity: str, address: str, facts: Mapping[str, JSON]
     ) -> None:
         self._identity = identity
-        self._address = address
+        self.address = address
+        """Where its instances are."""
         self._facts: dict[str, dict[str, JSON]] = {name: dict(facts) for name in services}
         self._registration: Registration | None = None
 
@@ -32,7 +33,7 @@ class Announcement:
     def instances(self) -> list[Instance]:
         """As they are announced."""
         return [
-            Instance(name, self._identity, self._address, dict(facts))
+            Instance(name, self._identity, self.address, dict(facts))
             for name, facts in self._facts.items()
         ]
 
@@ -63,6 +64,12 @@ class Announcement:
         for name in services:
             merged = {**self._facts[name], **facts}
             self._facts[name] = {key: fact for key, fact in merged.items() if fact is not None}
+        if self._registration is not None:
+            await self._registration.update(self.instances)
+
+    async def move(self, address: str) -> None:
+        """Announce another address; as ``change``."""
+        self.address = address
         if self._registration is not None:
             await self._registration.update(self.instances)
 

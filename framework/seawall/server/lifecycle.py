@@ -14,6 +14,7 @@ import socket
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -33,6 +34,7 @@ from seawall.server.health_listener import Answers, HealthListener
 from seawall.server.loop_watch import LoopWatch
 from seawall.server.meter import Meter
 from seawall.server.monitoring import Monitoring
+from seawall.server.moving import Moving
 from seawall.server.ports import address_of, host_of, own_address, why_not_bound
 from seawall.server.presence import Presence
 from seawall.server.probe import Probe
@@ -91,7 +93,6 @@ class Server:
         self.names: list[str] = []
         """The services served, by their proto names."""
         self.port = 0
-        self.address = ""
 
     async def start(self) -> None:
         """See the module. If it fails, or is cancelled, what had been started is stopped."""
@@ -130,6 +131,11 @@ class Server:
         return self._presence is not None and self._presence.ready(service)
 
     @property
+    def address(self) -> str:
+        """What clients are told to dial."""
+        return "" if self._announcement is None else self._announcement.address
+
+    @property
     def health_address(self) -> str | None:
         """Where health is answered beside the event loop; None = nowhere."""
         return self._health_listener.address if self._health_listener is not None else None
@@ -146,7 +152,8 @@ class Server:
         settings = self._settings
         monitoring = Monitoring(settings)
         self._closing.push_async_callback(monitoring.close, self)
-        registry = registry_at(settings.registry, self._listener)
+        moving = Moving(self._listener)
+        registry = registry_at(settings.registry, moving.tell)
         if not isinstance(settings.registry, Registry):
             self._closing.push_async_callback(registry.close)
         self.channel = connect(
@@ -164,11 +171,12 @@ class Server:
         self.port = self._bind(host)
         self._closing.push_async_callback(self._close_port)
         self._listen_for_health()
-        self.address = address_of(settings.advertise, registry.advertised_host(), host, self.port)
+        routed = registry.advertised_host()
+        address = address_of(settings.advertise, routed, host, self.port)
         path = open_socket(self._grpc) if settings.unix_socket else None
         facts = {**settings.metadata(), **facts_of(path)}
         identity = self._identity()
-        announcement = Announcement(self.names, identity, self.address, facts)
+        announcement = Announcement(self.names, identity, address, facts)
         presence = Presence(self._served, self.health, announcement, self._listener)
         self._announcement, self._presence = announcement, presence
         monitoring.watch(self, type(self._services[0]).__name__, identity)
@@ -189,8 +197,15 @@ class Server:
         await self.health.set_all(SERVING)
         await announcement.make(registry)
         self._closing.push_async_callback(announcement.withdraw)
+        if settings.advertise is None and routed is not None:
+            moving.follow(announcement, partial(self._address_now, registry, host))
+            self._closing.push_async_callback(moving.close)
         presence.follow()
         _log.info("serving %s at %s", ", ".join(self.names), self.address)
+
+    def _address_now(self, registry: Registry, host: str) -> str | None:
+        routed = registry.advertised_host()
+        return None if routed is None else address_of(None, routed, host, self.port)
 
     def _build(self, monitoring: Monitoring) -> None:
         pool = HandlerPool(self._settings.threads or 0)
