@@ -3,7 +3,6 @@
 import copy
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,11 +95,11 @@ def test_the_numbers_of_the_config_pages_are_the_defaults():
     assert whole.budget == default.budget and whole.hedging_budget == default.hedging_budget
     assert whole.subset == default.subset
     stock = whole.methods["shop.v1.Inventory", "GetStock"]
-    assert replace(stock.retry, attempt_timeout=None) == RetryPolicy()
-    assert replace(stock.hedge, delay=None) == HedgePolicy()
+    assert stock.retry.changed(attempt_timeout=None) == RetryPolicy()
+    assert stock.hedge.changed(delay=None) == HedgePolicy()
     assert stock.stale == StalePolicy(max_age=300)
     limits = parse_service_config(configs(LIMITS)[0])
-    assert replace(limits.breaker, failure_ratio=None) == BreakerPolicy()
+    assert limits.breaker.changed(failure_ratio=None) == BreakerPolicy()
     assert limits.adaptive == AdaptiveThrottle()
     assert limits.outliers == OutlierPolicy(
         success_rate=SuccessRateEjection(), failure_percentage=FailurePercentageEjection()

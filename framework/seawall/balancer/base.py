@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from seawall.call import Call, Endpoint, LoadReport
 from seawall.clock import Clock, Random
+from seawall.records import Record
 
 
 class Balancer(Protocol):
@@ -53,8 +53,7 @@ class BalancerPolicy(Protocol):
         """A balancer of its own. ``zone`` is the caller's; empty = not known."""
 
 
-@dataclass(frozen=True, slots=True)
-class Needs:
+class Needs(Record):
     """What a balancer needs of the subset of the instances that its client uses."""
 
     everyone: bool = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import log
 from typing import ClassVar, Final
 
@@ -15,6 +14,7 @@ from seawall.balancer.least_loaded import LeastLoaded
 from seawall.balancer.snapshot import OncePerSnapshot
 from seawall.call import Call, Endpoint, LoadReport
 from seawall.clock import Clock, Random
+from seawall.records import Record
 
 POOL: Final = 16
 """Reports that are kept (Prequal, NSDI'24)."""
@@ -170,8 +170,7 @@ class _Recent:
         self.hot = ordered[int(self._quantile * (len(ordered) - 1))]
 
 
-@dataclass(frozen=True, slots=True)
-class HotColdPolicy:
+class HotColdPolicy(Record):
     """``hot_cold``."""
 
     name: ClassVar[str] = "hot_cold"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import inf, log
 from typing import ClassVar, Final
 
 from seawall.balancer.base import Balancer
 from seawall.call import Call, Endpoint
 from seawall.clock import Clock, Random
+from seawall.records import Record
 
 FAR: Final = log(3.0)
 """The logarithm of how many times as long as the quickest one an endpoint takes to be far slower.
@@ -97,8 +97,7 @@ def _silent(endpoint: Endpoint, now: float) -> bool:
     return quiet > SILENCE_LEAST and quiet > SILENCE * endpoint.latency.usual
 
 
-@dataclass(frozen=True, slots=True)
-class LeastLoadedPolicy:
+class LeastLoadedPolicy(Record):
     """``least_loaded``: no fields."""
 
     name: ClassVar[str] = "least_loaded"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from seawall.balancer.base import Balancer
 from seawall.call import Call, Endpoint
 from seawall.clock import Clock, Random
+from seawall.records import Record
 
 CHOICES: Final = 2
 MOST_CHOICES: Final = 10
@@ -40,8 +40,7 @@ class LeastRequest(Balancer):
         return best
 
 
-@dataclass(frozen=True, slots=True)
-class LeastRequestPolicy:
+class LeastRequestPolicy(Record):
     """``least_request_experimental``."""
 
     name: ClassVar[str] = "least_request_experimental"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 from seawall.balancer.base import Balancer, BalancerPolicy, Needs, needs_of
@@ -11,10 +10,10 @@ from seawall.balancer.least_loaded import LeastLoadedPolicy
 from seawall.balancer.snapshot import OncePerSnapshot, census, fact, parted
 from seawall.call import ZONE, Call, Endpoint, LoadReport
 from seawall.clock import Clock, Random
+from seawall.records import Record
 
 
-@dataclass(frozen=True, slots=True)
-class LocalityPolicy:
+class LocalityPolicy(Record):
     """``locality``."""
 
     name: ClassVar[str] = "locality"
@@ -27,7 +26,7 @@ class LocalityPolicy:
     @property
     def needs(self) -> Needs:
         """Instances of the caller's own zone."""
-        return replace(needs_of(self.child), near=True)
+        return needs_of(self.child).changed(near=True)
 
     def build(self, random: Random, clock: Clock, zone: str = "") -> Balancer:
         here = self.child.build(random, clock, zone)

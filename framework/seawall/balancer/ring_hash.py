@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import ceil
 from typing import ClassVar, Final
 
@@ -13,6 +12,7 @@ from seawall.balancer.snapshot import capacity
 from seawall.balancer.xxh64 import xxh64
 from seawall.call import Call, Endpoint
 from seawall.clock import Clock, Random
+from seawall.records import Record
 
 RING_CAP: Final = 4096
 """A ring has no more points than this, whatever the config says (gRFC A42)."""
@@ -25,8 +25,7 @@ _ROUNDING: Final = 1e-9
 """So much above a whole number is not one more."""
 
 
-@dataclass(frozen=True, slots=True)
-class RingHashPolicy:
+class RingHashPolicy(Record):
     """``ring_hash_experimental``; names and defaults are gRPC's (A42, A76) but for the last."""
 
     name: ClassVar[str] = "ring_hash_experimental"

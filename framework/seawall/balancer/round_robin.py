@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from seawall.balancer.base import Balancer
 from seawall.call import Call, Endpoint
 from seawall.clock import Clock, Random
+from seawall.records import Record
 
 
 class RoundRobin(Balancer):
@@ -46,8 +46,7 @@ def drawn(candidates: Sequence[Endpoint], weights: Sequence[float], random: Rand
     return candidates[-1]  # by rounding
 
 
-@dataclass(frozen=True, slots=True)
-class RoundRobinPolicy:
+class RoundRobinPolicy(Record):
     """``round_robin``: no fields."""
 
     name: ClassVar[str] = "round_robin"
@@ -56,8 +55,7 @@ class RoundRobinPolicy:
         return RoundRobin(random)
 
 
-@dataclass(frozen=True, slots=True)
-class ByChancePolicy:
+class ByChancePolicy(Record):
     """``random``: no fields."""
 
     name: ClassVar[str] = "random"

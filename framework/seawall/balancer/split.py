@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import ClassVar, NamedTuple
 
@@ -33,7 +33,7 @@ class SplitPolicy:
     def needs(self) -> Needs:
         """Instances of each version."""
         needs = needs_of(self.child)
-        return replace(needs, kinds=(self.label, *needs.kinds))
+        return needs.changed(kinds=(self.label, *needs.kinds))
 
     def build(self, random: Random, clock: Clock, zone: str = "") -> Balancer:
         return Split(self, lambda: self.child.build(random, clock, zone), random)

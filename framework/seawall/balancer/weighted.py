@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from heapq import heapify, heapreplace
 from math import inf
 from typing import ClassVar, Final
@@ -12,6 +11,7 @@ from seawall.balancer.base import Balancer
 from seawall.balancer.round_robin import drawn
 from seawall.call import Call, Endpoint, LoadReport
 from seawall.clock import Clock, Random
+from seawall.records import Record
 
 LEAST_UPDATE_PERIOD: Final = 0.1
 """Seconds; less is read as this (gRFC A58)."""
@@ -22,8 +22,7 @@ send an instance everything, or nothing for minutes. gRPC's core takes the mean,
 can move as far as it likes: of 20 it would get 98 %; by the median it is a third."""
 
 
-@dataclass(frozen=True, slots=True)
-class WeightedPolicy:
+class WeightedPolicy(Record):
     """``weighted_round_robin``; the names, meanings and defaults are gRPC's (A58)."""
 
     name: ClassVar[str] = "weighted_round_robin"

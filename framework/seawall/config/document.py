@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -230,7 +229,7 @@ def _slow_start(fields: Fields | None) -> SlowStartPolicy | None:
 def _subset(fields: Fields | None, picker: BalancerPolicy) -> SubsetPolicy:
     default = SubsetPolicy()
     if needs_of(picker).everyone:
-        default = replace(default, size=ALL)
+        default = default.changed(size=ALL)
     if fields is None:
         return default
     fields.only("size", "client")

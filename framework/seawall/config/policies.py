@@ -17,6 +17,7 @@ from seawall.policy.stale import StalePolicy
 from seawall.policy.subset import SubsetPolicy
 from seawall.policy.throttle import AdaptiveThrottle
 from seawall.policy.warmup import SlowStartPolicy
+from seawall.records import Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,7 @@ class MethodPolicy:
     """That entry's (service, method) pairs. Not compared: they may be as many as the policies."""
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetPolicy:
+class BudgetPolicy(Record):
     """``seawall.retryBudget``: how many retries all calls to a service may make together."""
 
     ratio: float = 0.1
@@ -58,8 +58,7 @@ HEDGES = BudgetPolicy(ratio=0.05, floor=1.0)
 """``seawall.hedgingBudget``: "The Tail at Scale" keeps hedges below 5 % of the calls."""
 
 
-@dataclass(frozen=True, slots=True)
-class ThrottlePolicy:
+class ThrottlePolicy(Record):
     """``retryThrottling`` (gRFC A6): takes the place of both budgets when it is given."""
 
     max_tokens: float

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
@@ -17,6 +16,7 @@ from seawall.policy.lessons import Learner, Lessons, LoadOf
 from seawall.policy.outlier import Outliers
 from seawall.policy.plan import Handler, Layer, Plan, Send, send
 from seawall.policy.warmup import SlowStartPolicy, warm
+from seawall.records import Record
 
 
 class Picker(Learner, Protocol):
@@ -28,8 +28,7 @@ class Picker(Learner, Protocol):
         """Choose one of ``candidates``, which are never empty."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Balance:
+class _Balance(Record):
     """What all calls of a method pick with."""
 
     group: Group

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from seawall.policy.classify import Verdict
 from seawall.policy.window import Window
+from seawall.records import Record
 
 
 class State(Enum):
@@ -36,8 +36,7 @@ TRANSITIONS: Final = {
 """Every move that a breaker can make; anything else is a mistake in this file."""
 
 
-@dataclass(frozen=True, slots=True)
-class BreakerPolicy:
+class BreakerPolicy(Record):
     """When a breaker opens, and for how long."""
 
     consecutive_failures: int = 5

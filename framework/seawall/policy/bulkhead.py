@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Generator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -15,13 +14,13 @@ from seawall.clock import Clock
 from seawall.errors import BulkheadFull, DeadlinePassed
 from seawall.policy.plan import Await, Effect, Handler, Layer, Plan
 from seawall.policy.waiting import Waiting
+from seawall.records import Record
 
 _LONG: Final = 3600.0
 """Seconds after which a call that may wait for ever looks again."""
 
 
-@dataclass(frozen=True, slots=True)
-class BulkheadPolicy:
+class BulkheadPolicy(Record):
     """How many calls may be under way, and how many more may wait for one of them to end."""
 
     max_concurrent: int

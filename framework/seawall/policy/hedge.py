@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Final
 
 from grpc import StatusCode
@@ -14,12 +13,12 @@ from seawall.policy.classify import not_executed
 from seawall.policy.percentile import Percentile
 from seawall.policy.plan import Handler, Layer, Plan
 from seawall.policy.retry import Retrier, RetryPolicy, attempts
+from seawall.records import Record
 
 OPTION: Final = "hedge"
 
 
-@dataclass(frozen=True, slots=True)
-class HedgePolicy:
+class HedgePolicy(Record):
     """``hedgingPolicy`` of the service config (gRFC A6), and seawall's ``hedge``.
 
     "The Tail at Scale" (Dean and Barroso, 2013) advises to wait for the 95th percentile and to
@@ -105,7 +104,7 @@ def hedge(
             return always
         if option is True or option is False:
             return asked if option else None
-        return Hedger(replace(given, delay=option), budget, clock, random, known)
+        return Hedger(given.changed(delay=option), budget, clock, random, known)
 
     def layer(inner: Handler) -> Handler:
         retried = plain(inner)

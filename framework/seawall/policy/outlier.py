@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from math import fsum, inf, sqrt
 from typing import Final
 
@@ -12,6 +11,7 @@ from seawall.clock import Clock, Random
 from seawall.events import EndpointEjected, EndpointReturned, Event, ignore
 from seawall.policy.classify import Verdict
 from seawall.policy.group import Group
+from seawall.records import Record
 
 MOST_EJECTED: Final = 0.5
 """The part of the connected instances above which none is ejected, whatever the policy says. When
@@ -23,8 +23,7 @@ _ROUNDING: Final = 1e-9
 _ANSWERED: Final = (Verdict.SUCCESS, Verdict.CALLER, Verdict.OVERLOAD)
 
 
-@dataclass(frozen=True, slots=True)
-class SuccessRateEjection:
+class SuccessRateEjection(Record):
     """Eject those whose success rate is far below that of the others (gRFC A50).
 
     Below ``mean - stdev * stdev_factor / 1000``, of the rates of all that had enough calls.
@@ -40,8 +39,7 @@ class SuccessRateEjection:
     """Calls in an interval below which an instance isn't judged."""
 
 
-@dataclass(frozen=True, slots=True)
-class FailurePercentageEjection:
+class FailurePercentageEjection(Record):
     """Eject those of whose calls more than ``threshold`` per cent failed (gRFC A50)."""
 
     threshold: int = 85
@@ -53,8 +51,7 @@ class FailurePercentageEjection:
     """Calls in an interval below which an instance isn't judged."""
 
 
-@dataclass(frozen=True, slots=True)
-class OutlierPolicy:
+class OutlierPolicy(Record):
     """gRPC's ``outlier_detection`` with its defaults (gRFC A50). Times are in seconds."""
 
     interval: float = 10.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -13,10 +12,10 @@ from seawall.call import Call, Failure, Outcome
 from seawall.clock import Clock
 from seawall.errors import DeadlinePassed, RateLimited
 from seawall.policy.plan import Handler, Layer, Plan, Sleep
+from seawall.records import Record
 
 
-@dataclass(frozen=True, slots=True)
-class RatePolicy:
+class RatePolicy(Record):
     """A token bucket: ``burst`` calls at once, and ``per_second`` on average."""
 
     per_second: float

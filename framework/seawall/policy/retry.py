@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -13,6 +12,7 @@ from seawall.clock import Clock, Random
 from seawall.policy.budget import Budget
 from seawall.policy.classify import Verdict, classify, not_executed
 from seawall.policy.plan import Handler, LateAnswer, Layer, Linger, Plan, Sleep
+from seawall.records import Record
 
 UNSENT_RETRIES = 3
 """Attempts that never left the client are made again at once, at most this often, and are counted
@@ -34,8 +34,7 @@ MOST_PAUSE = 60.0
 """Seconds; a server that asks for more with its pushback is taken to mean: don't."""
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(Record):
     """What ``retryPolicy`` of the service config says, with seawall's defaults."""
 
     max_attempts: int = 3

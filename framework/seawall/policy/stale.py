@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
 from typing import Any, Final
 
 from seawall.call import Call, Outcome, Success
@@ -14,6 +13,7 @@ from seawall.errors import in_words
 from seawall.policy.classify import classify
 from seawall.policy.fallback import MENDED, Told
 from seawall.policy.plan import Handler, Layer, Plan, Run
+from seawall.records import Record
 
 STALE: Final = "seawall-stale"
 """In the trailing metadata of an answer that is not new: how old it is, in seconds."""
@@ -25,8 +25,7 @@ _UNKNOWN_SIZE: Final = 1024
 """Bytes that a message counts as if it can't say its own size, which generated ones can."""
 
 
-@dataclass(frozen=True, slots=True)
-class StalePolicy:
+class StalePolicy(Record):
     """``seawall.staleIfError`` of a method; the name is HTTP's (RFC 5861)."""
 
     max_age: float
@@ -40,8 +39,7 @@ class StalePolicy:
     is a few times as large. The least recently used make room; a larger one is not kept."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
+class _Kept(Record):
     message: Any
     at: float
     size: int

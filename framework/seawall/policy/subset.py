@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from hashlib import blake2b
 from heapq import heapify, heappop, heapreplace
 from typing import Final, NamedTuple
 
 from seawall.call import JSON, ZONE, fact_of, is_paused
 from seawall.fields import MOST
+from seawall.records import Record
 
 SIZE: Final = 20
 """Instances that a client uses, if there are more. Google's range is 20 to 100 ("Site Reliability
@@ -23,8 +23,7 @@ LEAST: Final = 2
 """Instances of each kind that are used, if there are as many: one to call, one to call again."""
 
 
-@dataclass(frozen=True, slots=True)
-class SubsetPolicy:
+class SubsetPolicy(Record):
     """``seawall.subset`` of the service config."""
 
     size: int = SIZE
@@ -34,8 +33,7 @@ class SubsetPolicy:
     by chance, as in gRFC A68."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parting:
+class Parting(Record):
     """By what the instances differ that a subset has to have some of each of."""
 
     labels: tuple[str, ...] = ()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 from grpc import StatusCode
@@ -15,13 +14,13 @@ from seawall.events import Event, ThrottlingEnded, ThrottlingStarted, ignore
 from seawall.policy.classify import Verdict, classify
 from seawall.policy.plan import Handler, Layer, Plan
 from seawall.policy.window import Window
+from seawall.records import Record
 
 _REFUSED = (Verdict.OVERLOAD, Verdict.REFUSED)
 _SILENT = (Verdict.CANCELLED, Verdict.UNTOLD)
 
 
-@dataclass(frozen=True, slots=True)
-class AdaptiveThrottle:
+class AdaptiveThrottle(Record):
     """How many calls a client keeps back while a service refuses many as overload.
 
     "Site Reliability Engineering", chapter 21: of ``requests`` in the window, of which ``accepts``

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from seawall.policy.group import Group
+from seawall.records import Record
 
 
-@dataclass(frozen=True, slots=True)
-class SlowStartPolicy:
+class SlowStartPolicy(Record):
     """``seawall.slowStart``; the formula and its fields are Envoy's ``slow_start_config``.
 
     For services whose caches or compilers have to warm up. An instance that was connected

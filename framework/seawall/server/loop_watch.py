@@ -18,6 +18,7 @@ from typing import Final
 from seawall.events import Listener, LoopBlocked
 from seawall.server.loop_monitor import monitor
 from seawall.server.loop_stack import depth
+from seawall.server.settings import BLOCKED_AFTER
 
 TICK: Final = 0.1
 """Seconds between ticks. What a process costs while it has nothing to do is mostly this: waking it
@@ -25,10 +26,6 @@ takes ten times as long as the tick itself."""
 _PEAK_TICKS: Final = 100
 """Ticks, 10 s of them, that the peak looks back on at the least: as often as metrics are read."""
 
-BLOCKED_AFTER: Final = 0.25
-"""Seconds after which a loop that does not turn counts as blocked. A caller that waits longer than
-that for a handler that would be done at once has noticed; collections of garbage and the import of
-a small module stay below."""
 WEDGED_AFTER: Final = 2.0
 """Seconds after which it is no sign of life any more that the process answers beside its loop.
 Whoever may restart it asks several times: blocking code may take as long by mistake, and a restart

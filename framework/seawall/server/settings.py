@@ -14,7 +14,6 @@ from seawall.call import JSON, LEAST_WEIGHT, MOST_WEIGHT, PAUSED, WEIGHT
 from seawall.errors import ConfigError
 from seawall.events import Listener
 from seawall.registry.base import Registry
-from seawall.server.loop_watch import BLOCKED_AFTER
 from seawall.server.ports import check_listening
 from seawall.server.readiness import WAITS_FOR
 from seawall.telemetry.log import log_event
@@ -22,6 +21,10 @@ from seawall.transport.keepalive import MAX_MESSAGE, PERMITTED, SERVER_PERMITS_M
 from seawall.transport.same_host import HOST, SOCKET
 
 GRACE: Final = 10.0
+BLOCKED_AFTER: Final = 0.25
+"""Seconds after which a loop that does not turn counts as blocked. A caller that waits longer than
+that for a handler that would be done at once has noticed; collections of garbage and the import of
+a small module stay below."""
 SETTLE: Final = 0.3
 MOST_THREADS: Final = 1000
 
