@@ -184,3 +184,13 @@ def test_who_waits_behind_hardly_anybody_waits_for_something_else():
         gate.waited(0.5, 1)
         gate.turn(turn * WINDOW)
     assert not gate.shedding
+
+
+def test_idle_windows_for_ever_while_something_is_shed():
+    gate = Gate(GatePolicy(patience=1), 0.0)
+    for turn in range(1, 3000):
+        gate.waited(1.0 if turn == 1 else 0.0, 100)
+        for _ in range(1000):
+            gate.admits(CRITICAL)
+        gate.turn(turn * WINDOW)
+    assert not gate.shedding or gate.rate is not None

@@ -102,3 +102,17 @@ def test_what_is_kept_back_says_so():
     assert failure.refusal is Throttled and not failure.sent
     assert "shop.v1.Orders sheds load" in failure.details
     assert "sheddable" in failure.details
+
+
+def test_a_few_refusals_for_ever_are_borne_for_ever():
+    """A lane that is calm and never over: its steps must not grow without end."""
+    service = Service()
+    service.play(3, 500, 50)
+    for _ in range(3000):
+        service.now += 0.2
+        for taken in (True,) * 9 + (False,):
+            (service.state.taken if taken else service.state.refused)(
+                call_of(SHEDDABLE), service.now
+            )
+        service.state.admits(call_of(SHEDDABLE), 0.5)
+    assert service.state.share(SHEDDABLE) == 1.0

@@ -147,7 +147,7 @@ class Gate:
         policy, standing = self._policy, self.wait > _STANDING
         excess = self.wait - policy.targets[self._marginal()]
         self._over = self._over + 1 if excess > 0.0 else 0
-        self._idle = 0 if standing else self._idle + 1
+        self._idle = 0 if standing else min(self._idle + 1, _QUIET)
         if standing:  # there was always work: so this is what can be done
             known = self._capacity or taken
             self._capacity = known + _SMOOTHED * (taken - known)

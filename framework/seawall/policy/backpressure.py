@@ -92,7 +92,7 @@ class _Lane:
             kept = min(1.0, max(_MOST_CUT, _MORE * self._taken / total))
             self._rate = max(_LEAST, self._sent / past * kept, self._usual)
         else:
-            self._calm += 1
+            self._calm = min(self._calm + 1, 2 * _PATIENCE)
             if self._rate is not None:
                 self._rate *= 1.0 + min(_MOST_STEP, _STEP * 2.0 ** max(0, self._calm - _PATIENCE))
         asked = self._asked / past
