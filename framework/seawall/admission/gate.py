@@ -20,6 +20,8 @@ _FEW: Final = 0.1
 """Requests a window of a class that make no difference."""
 _STANDING: Final = 0.005
 """Seconds of the least wait in a window above which there was a queue all the time."""
+_DOUBTFUL: Final = 0.2
+"""Of the newest window in what can be done, if it is less than was known."""
 _CLASSES: Final = len(Criticality)
 
 
@@ -150,9 +152,11 @@ class Gate:
         self._idle = 0 if standing else min(self._idle + 1, _QUIET)
         if standing:  # there was always work: so this is what can be done
             known = self._capacity or taken
-            self._capacity = known + _SMOOTHED * (taken - known)
-        else:
-            self._capacity = 0.0 if self.rate is None else self._capacity
+            # Less than was known may be all that has come, unless the wait says that it is not.
+            weight = _SMOOTHED if taken > known else _DOUBTFUL if excess > 0.0 else 0.0
+            self._capacity = known + weight * (taken - known)
+        elif self.rate is None:
+            self._capacity = 0.0
         if self.rate is None and self._over < policy.patience:
             return
         if standing:
