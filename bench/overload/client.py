@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import random
-import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -18,8 +14,8 @@ from grpc import aio
 
 import seawall
 from bench.echo import SERVICE, TEXT, EchoStub
+from bench.peers.child import be_child
 from bench.peers.client import arrivals
-from bench.peers.orphan import die_with
 from bench.worker import cpu, serve_commands
 
 CLASSES: Final = ("critical", "sheddable")
@@ -124,14 +120,5 @@ async def run(spec: dict[str, Any], answers: IO[str]) -> None:
         await serve_commands(answers, {}, play)
 
 
-def main() -> None:
-    spec = json.loads(sys.argv[1])
-    die_with(spec["parent"])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
-        os.dup2(2, 1)
-        asyncio.run(run(spec, answers))
-
-
 if __name__ == "__main__":
-    main()
+    be_child(run)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -17,7 +14,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 from grpc import aio
 
 from bench.echo import EchoServicer, add_EchoServicer_to_server
-from bench.peers.orphan import die_with
+from bench.peers.child import be_child
 from bench.worker import cpu, serve_commands
 from seawall import Service
 
@@ -119,14 +116,5 @@ async def serve(spec: dict[str, Any], answers: IO[str]) -> None:
         await serve_commands(answers, {"address": address}, tell)
 
 
-def main() -> None:
-    spec = json.loads(sys.argv[1])
-    die_with(spec["parent"])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
-        os.dup2(2, 1)
-        asyncio.run(serve(spec, answers))
-
-
 if __name__ == "__main__":
-    main()
+    be_child(serve)

@@ -9,10 +9,7 @@ both while it runs.
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import signal
-import sys
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -22,7 +19,7 @@ from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from bench.echo import EchoServicer, add_EchoServicer_to_server
-from bench.peers.orphan import die_with
+from bench.peers.child import be_child
 from bench.peers.tally import Tally
 from bench.worker import serve_commands
 
@@ -100,14 +97,5 @@ async def serve(spec: dict[str, Any], answers: IO[str]) -> None:
         await server.stop(None)
 
 
-def main() -> None:
-    spec = json.loads(sys.argv[1])
-    die_with(spec["parent"])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
-        os.dup2(2, 1)
-        asyncio.run(serve(spec, answers))
-
-
 if __name__ == "__main__":
-    main()
+    be_child(serve)
