@@ -21,7 +21,7 @@ from seawall.server.requests import PROBED
 from seawall.server.settings import Settings
 
 _PROBES: Final = 2
-"""In a window of the gate."""
+"""In a window of the gate, once requests have to wait; one before."""
 _REST: Final = 2
 """Windows without a request after which nothing is measured until the next one."""
 _REQUESTS: Final = 10
@@ -134,7 +134,8 @@ class Admission:
             self.gate.waited(wait, behind, arrived=not under_way)
         suspicious = self.gate.shedding or (wait or 0.0) > _SUSPICIOUS
         busiest = max(self._doors, key=_unprobed, default=None)
-        if busiest is None or not (suspicious or _unprobed(busiest) >= _REQUESTS):
+        due = self._turns % _PROBES == 0 and busiest is not None and _unprobed(busiest) >= _REQUESTS
+        if busiest is None or not (suspicious or due):
             return
         if probe.send(busiest.path):
             self._probed, self._before = busiest, busiest.passed
