@@ -12,6 +12,7 @@ from tests.echo import EchoService
 from tests.heard import Heard
 from tests.protos import echo_pb2 as pb
 from tests.protos import echo_pb2_grpc as pb_grpc
+from tests.transport.test_unary import until
 
 REQUEST = pb.EchoRequest(text="hello")
 
@@ -107,9 +108,18 @@ async def test_a_weight_is_seen_and_followed(start, client):
     await client.heard.told(FactsChanged)
     assert client.facts(one)["weight"] == 0.25
     one.seen.clear(), other.seen.clear()
-    for _ in range(300):
-        await client.stub.Say(REQUEST)
-    assert 0.1 < len(one.seen) / 300 < 0.32  # 0.2 by the weights
+    let_go = asyncio.Event()
+
+    async def hold(name, context):
+        await let_go.wait()
+
+    one.hook = other.hook = hold
+    calls = [client.stub.Charge(REQUEST) for _ in range(50)]  # no second attempts beside them
+    async with asyncio.timeout(10):
+        await until(lambda: len(one.seen) + len(other.seen) == 50)
+        let_go.set()
+        await asyncio.gather(*calls)
+    assert 9 <= len(one.seen) <= 11  # a fifth by the weights, while all are outstanding
     assert not client.heard.of(EndpointLost)
 
 
