@@ -107,8 +107,8 @@ class Backpressure:
     """What one client keeps back from one service.
 
     A server that sheds says that it did not run a request, and when it may be tried again: only
-    such refusals count. One costs a Python server nearly as much as a small answer (measured: 140
-    of 190 us), so it is the clients that have to keep back what would be shed. Of each class so
+    such refusals count. One costs a Python server as much as an echo (measured:
+    182 us, 167), so it is the clients that have to keep back what would be shed. Of each class so
     many calls a second are sent, evenly, which follows what is taken: some more. When little is
     refused it grows, slowly at first and then faster and faster.
     """

@@ -228,8 +228,7 @@ def _ignored(criticality: Criticality, seconds: float) -> None:
 
 
 def refuse(context: Any) -> None:
-    """End a request that was not run. Cheaper than ``abort``: nothing is raised, and gRPC sends
-    it all at once."""
+    """End a request that was not run. It costs what an ``abort`` does, and as much as an echo."""
     context.set_code(StatusCode.RESOURCE_EXHAUSTED)
     context.set_details("overloaded: the request was not run")
     context.set_trailing_metadata(next(_PUSHBACKS))
