@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from grpc import StatusCode
 
 from seawall.criticality import DEFAULT, Criticality
+from seawall.records import Record
 
 if TYPE_CHECKING:
     from seawall.errors import Refused
@@ -77,15 +78,13 @@ class Instance:
     """Facts about it: version, zone, weight, started_at, protocol, and the user's own labels."""
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(Record):
     """All instances of a service. Whoever was known before and isn't among them has left."""
 
     instances: tuple[Instance, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Record):
     """What is different from before, by instance id: as much work as there is change."""
 
     put: tuple[Instance, ...] = ()
@@ -99,8 +98,7 @@ class Change:
 Update = Listing | Change
 
 
-@dataclass(frozen=True, slots=True)
-class LoadReport:
+class LoadReport(Record):
     """How much an instance has to do, by its own account (ORCA, gRFC A51), with an answer."""
 
     in_flight: float | None = None
@@ -255,8 +253,7 @@ class Failure:
 Outcome = Success | Failure
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(Record):
     """What became of one attempt, for ``explain()``."""
 
     number: int

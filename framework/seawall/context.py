@@ -6,25 +6,32 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any, Final
 
 from seawall.call import Call
 from seawall.criticality import DEFAULT, SENT, Criticality, criticality_named
 
 
-@dataclass(slots=True)
 class Inbound:
     """The request that this task is serving. Calls made for it inherit from it."""
 
-    deadline: float | None
-    """When its caller gives up, on the monotonic clock; None = it never said."""
-    asks_load: bool = False
-    """Its caller wants to be told how much there is to do here."""
-    alone: bool = False
-    """Its caller, or one above, is trying again already: calls made for it are not repeated."""
-    criticality: Criticality = DEFAULT
-    """How much it matters; so do the calls made for it."""
+    __slots__ = ("alone", "asks_load", "criticality", "deadline")
+
+    def __init__(
+        self,
+        deadline: float | None,
+        asks_load: bool = False,
+        alone: bool = False,
+        criticality: Criticality = DEFAULT,
+    ) -> None:
+        self.deadline = deadline
+        """When its caller gives up, on the monotonic clock; None = it never said."""
+        self.asks_load = asks_load
+        """Its caller wants to be told how much there is to do here."""
+        self.alone = alone
+        """Its caller, or one above, is trying again already: calls made for it are not repeated."""
+        self.criticality = criticality
+        """How much it matters; so do the calls made for it."""
 
 
 UNSET: Final[Any] = object()

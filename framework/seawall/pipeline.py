@@ -7,7 +7,6 @@ simulated ones.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from seawall.balancer import Balancer, needs_of
@@ -35,12 +34,12 @@ from seawall.policy.stale import StaleAnswers, stale_if_error
 from seawall.policy.subset import Parting, Subset
 from seawall.policy.throttle import Throttle, throttle
 from seawall.policy.warmup import end_warm_up
+from seawall.records import Record
 
 Make = Callable[[Instance], Endpoint | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Record):
     """How the policies read what a driver's outcomes hold."""
 
     message: Callable[[Success], Any]
@@ -53,8 +52,7 @@ def _nobody(call: Call, kind: str) -> None:
     """Who isn't told."""
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(Record):
     """What a pipeline is given by its surroundings."""
 
     clock: Clock

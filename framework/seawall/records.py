@@ -40,6 +40,10 @@ class Record(metaclass=_RecordType):
 
     def __init__(self, *values: Any, **named: Any) -> None:
         fields = self.__match_args__
+        if len(values) == len(fields) and not named:
+            for field, value in zip(fields, values, strict=True):
+                _put(self, field, value)
+            return
         if len(values) > len(fields):
             raise TypeError(f"{type(self).__name__} has {len(fields)} fields, not {len(values)}")
         given = dict(zip(fields, values, strict=False))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -62,7 +61,7 @@ class SyncAssembly(Assembly):
         self.connectivity: Callable[[], None] = lambda: None
         """Called when instances have come or gone."""
         super().__init__(*facts)
-        self._setting = replace(self._setting, reading=READING)
+        self._setting = self._setting.changed(reading=READING)
 
     def route(self, path: str, *, request_streaming: bool, response_streaming: bool) -> Route:
         with self._lock:

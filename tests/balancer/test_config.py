@@ -3,18 +3,15 @@ from importlib.metadata import EntryPoint, EntryPoints
 import pytest
 
 import seawall.balancer.config as module
-from seawall.balancer import (
-    DEFAULT,
-    HotColdPolicy,
-    LeastLoadedPolicy,
-    LeastRequestPolicy,
-    LocalityPolicy,
-    RingHashPolicy,
-    RoundRobinPolicy,
-    SplitPolicy,
-    WeightedPolicy,
-    parse,
-)
+from seawall.balancer import DEFAULT, parse
+from seawall.balancer.hot_cold import HotColdPolicy
+from seawall.balancer.least_loaded import LeastLoadedPolicy
+from seawall.balancer.least_request import LeastRequestPolicy
+from seawall.balancer.locality import LocalityPolicy
+from seawall.balancer.ring_hash import RingHashPolicy
+from seawall.balancer.round_robin import RoundRobinPolicy
+from seawall.balancer.split import SplitPolicy
+from seawall.balancer.weighted import WeightedPolicy
 from seawall.errors import ConfigError
 from seawall.fields import Fields
 from tests.balancer.support import policy

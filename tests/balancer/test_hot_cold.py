@@ -3,8 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import seawall.balancer.hot_cold as module
-from seawall.balancer import HotColdPolicy
-from seawall.balancer.hot_cold import AGE, HotCold
+from seawall.balancer.hot_cold import AGE, HotCold, HotColdPolicy
 from tests.balancer.support import World, call, endpoints, policy
 
 

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seawall.balancer import Balancer, ByChance, LeastLoaded, RoundRobin, balancer_for
+from seawall.balancer import Balancer
 from seawall.balancer.latency import PeakEwma
+from seawall.balancer.least_loaded import LeastLoaded
+from seawall.balancer.round_robin import ByChance
 from seawall.call import Endpoint
 from tests.balancer.support import World, call, endpoint, endpoints, policy
 
@@ -135,13 +137,6 @@ def test_a_balancer_of_the_users_own_needs_only_pick():
     assert mine.pick((a,), call()) is a
     assert mine.reports_from is None
     assert mine.report(a, None, 0.0) is None
-
-
-def test_by_name():
-    assert isinstance(balancer_for("round_robin", lambda: 0.0), RoundRobin)
-    assert isinstance(balancer_for("least_loaded", lambda: 0.0), LeastLoaded)
-    with pytest.raises(KeyError):
-        balancer_for("pick_first", lambda: 0.0)
 
 
 def test_chance_that_rounds_up_still_picks():

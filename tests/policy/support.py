@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from grpc import StatusCode
 
-from seawall.balancer import LeastLoaded
 from seawall.balancer.latency import PeakEwma
+from seawall.balancer.least_loaded import LeastLoaded
 from seawall.call import Call, Endpoint, Failure, Listing, Method, Outcome, Success
 from seawall.policy.balance import balance
 from seawall.policy.breaker import Breaker, BreakerPolicy

@@ -5,8 +5,9 @@ from grpc import StatusCode
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seawall.balancer import LeastLoaded, RoundRobin, balancer_for
 from seawall.balancer.latency import PeakEwma
+from seawall.balancer.least_loaded import LeastLoaded
+from seawall.balancer.round_robin import RoundRobin
 from seawall.call import Listing
 from seawall.errors import NoEndpoints
 from seawall.policy.candidates import CONNECT_TIMEOUT, FIRST_LIST_TIMEOUT
@@ -93,13 +94,6 @@ def test_round_robin_takes_each_in_turn():
     picker = RoundRobin(lambda: 0.0)
     picks = [picker.pick(world.group.ready, world.call()).address for _ in range(6)]
     assert sorted(picks[:3]) == ["a", "b", "c"] and picks[:3] == picks[3:]
-
-
-def test_balancers_by_name():
-    assert isinstance(balancer_for("round_robin", lambda: 0.0), RoundRobin)
-    assert isinstance(balancer_for("least_loaded", lambda: 0.0), LeastLoaded)
-    with pytest.raises(KeyError):
-        balancer_for("pick_first", lambda: 0.0)
 
 
 def test_least_loaded_spreads_over_equals():

@@ -199,7 +199,7 @@ def test_changes_add_up_to_what_a_listing_would_say(updates):
 def test_a_weight_decides_between_those_that_tie():
     from random import Random
 
-    from seawall.balancer import LeastLoaded
+    from seawall.balancer.least_loaded import LeastLoaded
 
     group = make_group()
     group.apply(Listing((one("1", weight=3), one("2"))))

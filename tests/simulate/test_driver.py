@@ -2,7 +2,7 @@
 
 import pytest
 
-from seawall.balancer import RoundRobin
+from seawall.balancer.round_robin import RoundRobin
 from seawall.policy.plan import Sleep
 from seawall.testing.simulate import Client, Fleet, Replica
 from tests.simulate.fleets import NO_RETRIES, at_rest, codes, one

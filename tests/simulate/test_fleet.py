@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seawall.balancer import HotCold
+from seawall.balancer.hot_cold import HotCold
 from seawall.events import BreakerChanged
 from seawall.testing.simulate import Admission, Client, Fleet, Replica, gamma
 from tests.simulate.fleets import at_rest, one

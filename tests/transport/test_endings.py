@@ -9,7 +9,7 @@ import pytest
 from grpc import StatusCode, aio
 
 import seawall
-from seawall.balancer import RoundRobin, RoundRobinPolicy
+from seawall.balancer.round_robin import RoundRobin, RoundRobinPolicy
 from seawall.call import Listing
 from seawall.transport import discovery
 from tests.echo import plain_server

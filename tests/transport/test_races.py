@@ -10,8 +10,8 @@ from grpc import StatusCode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seawall.balancer import LeastLoaded
 from seawall.balancer.latency import PeakEwma
+from seawall.balancer.least_loaded import LeastLoaded
 from seawall.call import Call, Endpoint, Method
 from seawall.policy.balance import balance
 from seawall.policy.breaker import Breaker, BreakerPolicy

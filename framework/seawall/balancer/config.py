@@ -6,14 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from seawall.balancer.base import BalancerPolicy
-from seawall.balancer.hot_cold import HotColdPolicy
 from seawall.balancer.least_loaded import LeastLoadedPolicy
-from seawall.balancer.least_request import MOST_CHOICES, LeastRequestPolicy
-from seawall.balancer.locality import LocalityPolicy
-from seawall.balancer.ring_hash import RING_CAP, RingHashPolicy
-from seawall.balancer.round_robin import ByChancePolicy, RoundRobinPolicy
-from seawall.balancer.split import SplitPolicy
-from seawall.balancer.weighted import LEAST_UPDATE_PERIOD, WeightedPolicy
 from seawall.errors import ConfigError
 from seawall.fields import Fields, in_brief
 
@@ -84,28 +77,39 @@ def _child(fields: Fields) -> BalancerPolicy:
     return parse(fields.children("childPolicy"))
 
 
+# A program has one balancer or two: what the others need is imported when they are named.
+
+
 def _least_loaded(fields: Fields) -> BalancerPolicy:
     fields.only()
     return LeastLoadedPolicy()
 
 
 def _round_robin(fields: Fields) -> BalancerPolicy:
+    from seawall.balancer.round_robin import RoundRobinPolicy
+
     fields.only()
     return RoundRobinPolicy()
 
 
 def _by_chance(fields: Fields) -> BalancerPolicy:
+    from seawall.balancer.round_robin import ByChancePolicy
+
     fields.only()
     return ByChancePolicy()
 
 
 def _least_request(fields: Fields) -> BalancerPolicy:
+    from seawall.balancer.least_request import MOST_CHOICES, LeastRequestPolicy
+
     fields.only("choiceCount")
     choices = fields.integer("choiceCount", LeastRequestPolicy().choices, least=2)
     return LeastRequestPolicy(min(choices, MOST_CHOICES))
 
 
 def _hot_cold(fields: Fields) -> BalancerPolicy:
+    from seawall.balancer.hot_cold import HotColdPolicy
+
     fields.only("poolSize", "reportAge", "hotQuantile")
     default = HotColdPolicy()
     return HotColdPolicy(
@@ -116,6 +120,8 @@ def _hot_cold(fields: Fields) -> BalancerPolicy:
 
 
 def _weighted(fields: Fields) -> BalancerPolicy:
+    from seawall.balancer.weighted import LEAST_UPDATE_PERIOD, WeightedPolicy
+
     fields.only(
         "blackoutPeriod", "weightExpirationPeriod", "weightUpdatePeriod",
         "errorUtilizationPenalty", "enableOobLoadReport", "oobReportingPeriod",
@@ -139,6 +145,8 @@ def _or_zero(fields: Fields, name: str, default: float) -> float:
 
 
 def _ring_hash(fields: Fields) -> BalancerPolicy:
+    from seawall.balancer.ring_hash import RING_CAP, RingHashPolicy
+
     fields.only("minRingSize", "maxRingSize", "requestHashHeader", "boundedLoadFactor")
     default = RingHashPolicy()
     least = min(fields.integer("minRingSize", default.least, least=1), RING_CAP)
@@ -152,12 +160,16 @@ def _ring_hash(fields: Fields) -> BalancerPolicy:
 
 
 def _locality(fields: Fields) -> BalancerPolicy:
+    from seawall.balancer.locality import LocalityPolicy
+
     fields.only("trafficShare", "childPolicy")
     traffic = fields.number("trafficShare", 0.0, above=0, most=1) or None
     return LocalityPolicy(traffic, _child(fields))
 
 
 def _split(fields: Fields) -> BalancerPolicy:
+    from seawall.balancer.split import SplitPolicy
+
     fields.only("label", "weights", "header", "childPolicy")
     given = fields.child("weights")
     if given is None or not given.names:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from seawall.balancer import DEFAULT, BalancerPolicy
 from seawall.call import Method
@@ -65,8 +66,7 @@ class ThrottlePolicy(Record):
     token_ratio: float
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceConfig:
+class ServiceConfig(Record):
     """A whole document, validated. Each service on the channel has all of it for itself."""
 
     balancer: BalancerPolicy = DEFAULT
@@ -78,7 +78,7 @@ class ServiceConfig:
     adaptive: AdaptiveThrottle | None = None
     slow_start: SlowStartPolicy | None = None
     subset: SubsetPolicy = SubsetPolicy()
-    methods: Mapping[tuple[str, str], MethodPolicy] = field(default_factory=dict)
+    methods: Mapping[tuple[str, str], MethodPolicy] = MappingProxyType({})
     """By (service, method); an empty method is the whole service, two empty ones everything."""
 
     def for_method(self, method: Method) -> MethodPolicy:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 
 from seawall.call import Endpoint, Instance, Listing, Update
 from seawall.policy.breaker import State
@@ -13,14 +12,16 @@ _NEVER = 1e12
 """Seconds since 1970 beyond which nothing is started."""
 
 
-@dataclass(slots=True)
 class Turnover:
     """What an update did to a group's endpoints."""
 
-    added: list[Endpoint] = field(default_factory=list)
-    removed: list[Endpoint] = field(default_factory=list)
-    changed: list[Endpoint] = field(default_factory=list)
-    """Those whose facts are new; connection and statistics are as they were."""
+    __slots__ = ("added", "changed", "removed")
+
+    def __init__(self) -> None:
+        self.added: list[Endpoint] = []
+        self.removed: list[Endpoint] = []
+        self.changed: list[Endpoint] = []
+        """Those whose facts are new; connection and statistics are as they were."""
 
     def __bool__(self) -> bool:
         return bool(self.added or self.removed or self.changed)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping
-from hashlib import blake2b
 from heapq import heapify, heappop, heapreplace
 from typing import Final, NamedTuple
 
@@ -149,6 +148,8 @@ class Subset:
                 yield part, seats
 
     def _rank(self, address: str) -> int:
+        from hashlib import blake2b  # loads OpenSSL, in a tenth of what all of seawall takes
+
         data = address.encode(errors="surrogatepass")  # facts are anybody's
         digest = blake2b(data, digest_size=8, key=self._salt[:64]).digest()
         return int.from_bytes(digest)

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import grpc
 from grpc import StatusCode
@@ -26,6 +26,9 @@ from seawall.server.threads import GRPC_OWN, HandlerPool, Threaded
 from seawall.server.under_way import UnderWay
 from seawall.server.unreadable import readable, reading
 from seawall.telemetry.server_spans import ServerSpans
+
+_CODES: Final = {code.value[0]: code for code in StatusCode}
+"""By number: to search the enumeration would cost a call more than its metrics."""
 
 
 class Handlers:
@@ -93,13 +96,14 @@ class Handlers:
         told = self._monitoring.of(path)
 
         async def handle(request: Any, context: Any) -> Any:
-            served = inbound_of(context)
+            metadata = context.invocation_metadata()
+            served = inbound_of(context, metadata)
             ticket = door.enter(served)
             if ticket is None or not (ticket.admitted or await door.wait(ticket)):
                 return refuse(context)
             # A task of its own runs each call: what is set here ends with it.
             inbound.set(served)
-            span = spans.begin(path, context) if spans is not None else None
+            span = spans.begin(path, metadata) if spans is not None else None
             began = meter.begin()
             if told is not None:
                 told.began()
@@ -125,13 +129,14 @@ class Handlers:
         under_way = self.under_way
 
         async def handle(request: Any, context: Any) -> AsyncIterator[Any]:
-            served = inbound_of(context)
+            metadata = context.invocation_metadata()
+            served = inbound_of(context, metadata)
             ticket = door.enter(served)
             if ticket is None or not (ticket.admitted or await door.wait(ticket)):
                 refuse(context)
                 return
             inbound.set(served)
-            span = spans.begin(path, context) if spans is not None else None
+            span = spans.begin(path, metadata) if spans is not None else None
             began, task = meter.begin(), under_way.begin()
             if told is not None:
                 told.began()
@@ -169,9 +174,9 @@ def _not_written(path: str) -> Callable[..., Any]:
 def _code(context: Any) -> StatusCode:
     """The status that an async handler has set without raising."""
     code = context.code()
-    if isinstance(code, StatusCode):
-        return code
-    return next((known for known in StatusCode if known.value[0] == code), StatusCode.OK)
+    if code.__class__ is int:  # also where none was set
+        return _CODES.get(code, StatusCode.OK)
+    return code if isinstance(code, StatusCode) else StatusCode.OK
 
 
 async def _fail(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 
 from seawall.call import JSON
@@ -43,7 +42,7 @@ class Presence:
 
     async def pause(self, service: Service, *, paused: bool) -> None:
         """Have ``service`` take no calls until its user lets it again."""
-        await self._stand(service, lambda now: replace(now, paused=paused))
+        await self._stand(service, lambda now: now.changed(paused=paused))
 
     def ready(self, service: Service) -> bool:
         """Whether what it requires is there, and its own check says yes."""

@@ -12,10 +12,10 @@ end, as a name would be passed round for ever between those who heard it from ea
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from seawall.call import JSON, PAUSED
+from seawall.records import Record
 
 Way = tuple[str, ...]
 """From a required service that isn't ready to the one at which it fails."""
@@ -45,8 +45,7 @@ class Seen(Protocol):
     def waits_for(self) -> JSON: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Record):
     """Why a service takes no calls, if it doesn't."""
 
     paused: bool = False

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from seawall.call import JSON, Endpoint, Method
@@ -121,7 +120,7 @@ class ReadyWatch:
         before, self._known = self._known, seen
         self._tell(before, seen)
         try:
-            await self._stand(lambda now: replace(now, lacks=seen.lacks, problem=seen.problem))
+            await self._stand(lambda now: now.changed(lacks=seen.lacks, problem=seen.problem))
         except RegistryError as error:
             # It stands all the same, and is announced as soon as the registry is back.
             _log.debug("%s: the registry does not hear of its readiness: %s", self._name, error)

@@ -23,16 +23,18 @@ PROBED: Final = Inbound(None)
 """What stands for a request that this server has sent itself, to see how long it waits."""
 
 _CLASSES: Final = [(entries[0], each) for each, entries in SENT.items()]
+_HEARD: Final = frozenset((PROBE, ASK[0], NO_RETRY, *(entry for entry, _ in _CLASSES)))
 
 
-def inbound_of(context: Any) -> Inbound:
+def inbound_of(context: Any, metadata: Any) -> Inbound:
     """What its caller asks, and how much time and weight it gives."""
-    metadata = context.invocation_metadata()
+    remaining = context.time_remaining()
+    until = None if remaining is None or remaining > _NO_DEADLINE else time.monotonic() + remaining
+    if _HEARD.isdisjoint(metadata):
+        return Inbound(until)
     if PROBE in metadata:
         return PROBED
     asks_load, alone = ASK[0] in metadata, NO_RETRY in metadata
-    remaining = context.time_remaining()
-    until = None if remaining is None or remaining > _NO_DEADLINE else time.monotonic() + remaining
     for entry, criticality in _CLASSES:
         if entry in metadata:
             return Inbound(until, asks_load, alone, criticality)

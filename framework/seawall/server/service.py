@@ -162,8 +162,8 @@ class Service:
 
 
 def _known(settings: dict[str, Any], cls: type) -> dict[str, Any]:
-    unknown = sorted(settings.keys() - Settings.__dataclass_fields__.keys())
+    unknown = sorted(settings.keys() - set(Settings.__match_args__))
     if unknown:
-        known = ", ".join(Settings.__dataclass_fields__)
+        known = ", ".join(Settings.__match_args__)
         raise ServiceError(f"{cls.__name__} takes no argument {unknown[0]!r}; known: {known}")
     return settings

@@ -6,13 +6,14 @@ import math
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from seawall.call import JSON, LEAST_WEIGHT, MOST_WEIGHT, PAUSED, WEIGHT
 from seawall.errors import ConfigError
 from seawall.events import Listener
+from seawall.records import Record
 from seawall.registry.base import Registry
 from seawall.server.ports import check_listening
 from seawall.server.readiness import WAITS_FOR
@@ -29,8 +30,7 @@ SETTLE: Final = 0.3
 MOST_THREADS: Final = 1000
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Record):
     """Everything that can be said about how services are served. All have defaults."""
 
     registry: str | Registry | None = None
@@ -53,7 +53,7 @@ class Settings:
     """SEAWALL_ZONE, else empty."""
     weight: float = 1.0
     """How much it takes in relation to the others; see ``Service.set_weight`` and ``pause``."""
-    labels: Mapping[str, JSON] = field(default_factory=dict)
+    labels: Mapping[str, JSON] = MappingProxyType({})
     """Any further facts for the registry."""
     instance_id: str | None = None
     """Unique among the service's instances; made up if not given."""
@@ -73,7 +73,7 @@ class Settings:
     """Requests that are worked on at a time; others wait for a moment or are refused. None: as many
     as come, while they need not wait for the event loop. Methods with a limit of their own, and
     ``def`` handlers, don't count."""
-    method_limits: Mapping[str, int] = field(default_factory=dict)
+    method_limits: Mapping[str, int] = MappingProxyType({})
     """As ``max_concurrency``, for single methods: ``{"shop.v1.Orders/Place": 8}``."""
     threads: int | None = None
     """For ``def`` handlers, which are worked on that many at a time. SEAWALL_THREADS, else the
@@ -143,7 +143,7 @@ class Settings:
             "version": self.version or os.environ.get("SEAWALL_VERSION", ""),
             "zone": self.zone or os.environ.get("SEAWALL_ZONE", ""),
         }
-        return Settings(**{**vars(self), **changed})
+        return self.changed(**changed)
 
     def metadata(self) -> dict[str, JSON]:
         """The facts that the registry announces, less where it runs (``sockets.facts_of``)."""

@@ -55,7 +55,7 @@ class _Waiting:
         self.outcome: Future[Any]
         self._pool, self._door, self._function, self._args = pool, door, function, args
         self._loop = asyncio.get_running_loop()
-        ticket = door.enter(inbound_of(args[1]))
+        ticket = door.enter(inbound_of(args[1], args[1].invocation_metadata()))
         if ticket is not None and ticket.admitted:
             self.outcome = self._begin(ticket)
             return
@@ -146,11 +146,12 @@ class _Step:
         self._began = meter.begin()
         if told is not None:
             told.began()
-        self._served = inbound_of(context)
+        metadata = context.invocation_metadata()
+        self._served = inbound_of(context, metadata)
         self._span = None
         self._traced = None
         if spans is not None:
-            self._span, self._traced = spans.open(path, context)
+            self._span, self._traced = spans.open(path, metadata)
         self.context = NotingContext(context)
 
     def step(self, run: Callable[[], Any]) -> Any:

@@ -78,7 +78,7 @@ class Plan:
         self._count = count
         self._loop = loop
         self._settings = {name: _portable(name, value) for name, value in settings.items()}
-        known = {k: v for k, v in settings.items() if k in Settings.__dataclass_fields__}
+        known = {k: v for k, v in settings.items() if k in Settings.__match_args__}
         resolved = Settings(**known).resolved()  # others: the class knows them, or refuses them
         self._port = resolved.port or 0
         self._addresses: dict[str, str] = {

@@ -121,19 +121,24 @@ def _attempt_ended(series: _Attempts, clock: Clock, began: float, end: Outcome) 
 class Durations:
     """A method's histograms of one instrument, by status."""
 
-    __slots__ = ("_found", "_instrument", "_labels", "_metrics")
+    __slots__ = ("_found", "_instrument", "_labels", "_metrics", "_ok")
 
     def __init__(self, metrics: Metrics, instrument: Instrument, *labels: str) -> None:
         self._metrics = metrics
         self._instrument = instrument
         self._labels = labels
+        self._ok: Histogram | None = None
         self._found: dict[StatusCode, Histogram] = {}
 
     def record(self, code: StatusCode, seconds: float) -> None:
-        found = self._found.get(code)
+        # Most calls end well, and an enumeration's members are dear to look up.
+        found = self._ok if code is _OK else self._found.get(code)
         if found is None:
             found = self._metrics.histogram(self._instrument, *self._labels, code.name)
-            self._found[code] = found
+            if code is _OK:
+                self._ok = found
+            else:
+                self._found[code] = found
         found.record(seconds)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 from grpc import StatusCode
 from opentelemetry import context as otel_context
@@ -16,6 +16,8 @@ from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, S
 
 from seawall.telemetry import names
 from seawall.telemetry.spans import Spans
+
+Metadata = Iterable[tuple[str, str | bytes]]
 
 _log = logging.getLogger("seawall.telemetry")
 _TRACEPARENT: Final = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
@@ -29,25 +31,31 @@ class ServerSpans:
     def __init__(self, spans: Spans) -> None:
         self._spans = spans
         self._fields = frozenset(propagate.get_global_textmap().fields)
+        self._facts: dict[str, dict[str, str]] = {}
+        """What is said of each method's calls."""
 
-    def begin(self, path: str, context: Any) -> Span | None:
+    def begin(self, path: str, metadata: Metadata) -> Span | None:
         """A span for the call of ``path``, or None if it isn't recorded.
 
         Its context is the current one of this task from now on, so that calls made from here
         belong to the same trace, recorded or not.
         """
-        span, current = self.open(path, context)
+        span, current = self.open(path, metadata)
         if current is not None:
             otel_context.attach(current)
         return span
 
-    def open(self, path: str, context: Any) -> tuple[Span | None, Context | None]:
+    def open(self, path: str, metadata: Metadata) -> tuple[Span | None, Context | None]:
         """A span, if it is recorded, and the context in which the call is to run."""
+        facts = self._facts.get(path)
+        if facts is None:
+            facts = {names.RPC_SYSTEM: names.GRPC, names.RPC_METHOD: path[1:]}
+            self._facts[path] = facts
         try:
-            parent = self._parent(context.invocation_metadata() or ())
-            name = path[1:]
-            facts = {names.RPC_SYSTEM: names.GRPC, names.RPC_METHOD: name}
-            span, spanned = self._spans.start(name, SpanKind.SERVER, facts, parent)
+            parent = self._parent(metadata)
+            span, spanned = self._spans.start(
+                facts[names.RPC_METHOD], SpanKind.SERVER, facts, parent
+            )
             holder = span if span is not None else NonRecordingSpan(spanned)
             return span, trace.set_span_in_context(holder, parent)
         except Exception:  # a sampler's or a propagator's trouble is not the call's
@@ -65,7 +73,7 @@ class ServerSpans:
             if token is not None:
                 otel_context.detach(token)
 
-    def _parent(self, metadata: Any) -> Context:
+    def _parent(self, metadata: Metadata) -> Context:
         """The caller's context, as the propagators that are set read it."""
         fields = self._fields
         found = {k: v for k, v in metadata if k in fields and isinstance(v, str)}

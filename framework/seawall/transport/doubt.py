@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import Final
 
 from seawall.call import Change, Instance, Listing, Update
@@ -26,14 +25,18 @@ one may be at its address."""
 _AT_A_TIME: Final = 50
 
 
-@dataclass(slots=True)
 class _Kept:
-    instance: Instance
-    since: float
-    heard: float
-    """When it last answered; at first, when it vanished."""
-    health: Health | None = None
-    told: bool = False
+    """An instance that vanished, and is kept for now."""
+
+    __slots__ = ("health", "heard", "instance", "since", "told")
+
+    def __init__(self, instance: Instance, now: float) -> None:
+        self.instance = instance
+        self.since = now
+        self.heard = now
+        """When it last answered; at first, when it vanished."""
+        self.health: Health | None = None
+        self.told = False
 
 
 class Doubt:
@@ -69,12 +72,12 @@ class Doubt:
         doubted = self._guard.vanish(lost, listed, now)
         if doubted is None:
             return update
-        fresh = {one.id: _Kept(one, now, now) for one in doubted if one.id not in self._kept}
+        fresh = {one.id: _Kept(one, now) for one in doubted if one.id not in self._kept}
         self._kept |= fresh
         self._ask()
         # Those that went first had been believed: they are back in the group to be asked.
         back = tuple(kept.instance for id_, kept in fresh.items() if id_ not in update.lost)
-        return replace(update, put=update.put + back, lost=update.lost - self._kept.keys())
+        return update.changed(put=update.put + back, lost=update.lost - self._kept.keys())
 
     async def close(self) -> None:
         """Ask nobody any more."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterable, Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from seawall.config import MethodPolicy
 from seawall.context import answering, answering_for, inbound, inherit
 from seawall.policy.deadline import deadline_of
 from seawall.policy.plan import Handler
+from seawall.records import Record
 from seawall.transport.discovery import Discovery
 from seawall.transport.streams import StreamStreamCall, UnaryStreamCall
 from seawall.transport.translate import MetadataLike, checked_metadata
@@ -31,8 +31,7 @@ Deserializer = Callable[[bytes], Any]
 _NO_ARGUMENTS: dict[str, Any] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Record):
     """How calls of one method are handled."""
 
     method: Method
