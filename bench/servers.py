@@ -27,9 +27,9 @@ class Serving:
 
 def open_socket(server: aio.Server) -> str | None:
     """Listen on a Unix socket such as seawall's clients trust, too."""
-    from seawall.server import sockets
+    from seawall.server.listening import unix_socket
 
-    path = sockets.open_socket(server)
+    path = unix_socket.open_socket(server)
     return None if path is None else str(path)
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import seawall
 from seawall.call import Call, Failure, Method
-from seawall.server.statuses import ROOM, status_of
+from seawall.server.calls.statuses import ROOM, status_of
 from seawall.statuses import kind_of
 from seawall.statuses.details import FieldViolation, Resource, Violation
 from seawall.statuses.wire import KEY

@@ -12,8 +12,8 @@ from grpc import StatusCode
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from seawall.errors import ConfigError, ServiceError
-from seawall.server import health_listener
-from seawall.server.health import LIVENESS, NOT_SERVING, SERVING
+from seawall.server.health import listener
+from seawall.server.health.servicer import LIVENESS, NOT_SERVING, SERVING
 from seawall.server.settings import Settings
 from tests.echo import EchoService
 from tests.server.test_loop_watch import block, until
@@ -79,7 +79,7 @@ async def test_liveness_is_told_on_the_port_as_well(start):
 
 
 async def test_a_blocked_loop_is_told_while_it_is_blocked(start, monkeypatch):
-    monkeypatch.setattr(health_listener, "WEDGED_AFTER", 0.5)
+    monkeypatch.setattr(listener, "WEDGED_AFTER", 0.5)
     service = await start(health_address=HERE, blocked_after=0.1)
     with asking(service) as asker:
         alive = await asyncio.to_thread(asker.check, LIVENESS)
@@ -115,7 +115,7 @@ async def test_a_watch_hears_of_a_block_and_of_its_end(start):
 async def test_many_watches_leave_room_for_checks(start):
     service = await start(health_address=HERE)
     with asking(service) as asker:
-        watches = [asker.watch() for _ in range(health_listener._MOST_WATCHES)]
+        watches = [asker.watch() for _ in range(listener._MOST_WATCHES)]
         for watch in watches:
             assert (await asyncio.to_thread(next, watch)).status == SERVING
         with pytest.raises(grpc.RpcError) as caught:
@@ -135,7 +135,7 @@ async def test_many_watches_leave_room_for_checks(start):
 
 
 async def test_while_it_starts_it_is_alive_and_not_ready(registry, monkeypatch):
-    monkeypatch.setattr(health_listener, "WEDGED_AFTER", 0.1)
+    monkeypatch.setattr(listener, "WEDGED_AFTER", 0.1)
     seen = []
 
     class Slow(EchoService):

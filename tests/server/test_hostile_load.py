@@ -11,8 +11,8 @@ import struct
 import pytest
 from grpc import StatusCode, aio
 
-from seawall.server import descriptors
-from seawall.server.descriptors import Descriptors, most_connections
+from seawall.server.listening import descriptors
+from seawall.server.listening.descriptors import Descriptors, most_connections
 from tests.echo import EchoService
 from tests.hostile import ECHO, HELLO, SAY, DefEcho, Target
 from tests.http2 import (

@@ -13,10 +13,11 @@ from types import SimpleNamespace
 import pytest
 
 from seawall.events import LoopBlocked
-from seawall.server import loop_monitor, loop_watch
-from seawall.server.loop_monitor import LOOK, Monitor, Step, _View, step_of
-from seawall.server.loop_stack import Position, Sample, named
-from seawall.server.loop_watch import TICK, LoopWatch
+from seawall.server.event_loop import monitor as loop_monitor
+from seawall.server.event_loop import watch as loop_watch
+from seawall.server.event_loop.monitor import LOOK, Monitor, Step, _View, step_of
+from seawall.server.event_loop.stack import Position, Sample, named
+from seawall.server.event_loop.watch import TICK, LoopWatch
 from tests.heard import Heard
 from tests.protos import echo_pb2 as pb
 
@@ -232,7 +233,7 @@ def test_a_loop_that_was_closed_is_forgotten():
 
 CHILD = """
 import asyncio, logging, sys
-from seawall.server.loop_watch import LoopWatch
+from seawall.server.event_loop.watch import LoopWatch
 logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
 
 async def main():
@@ -373,7 +374,7 @@ async def test_reports_are_few_even_if_each_is_of_another_line(staged, lines):
 
 
 def test_who_is_to_blame():
-    ours = Position("seawall.server.handlers", "handlers.py", "Handlers.handle", 1)
+    ours = Position("seawall.server.calls.handlers", "handlers.py", "Handlers.handle", 1)
     theirs = Position("shop", "shop.py", "Orders.Place", 7)
     deeper = Position("json", "json.py", "dumps", 9)
     assert Sample((ours, theirs, deeper)).culprit == theirs

@@ -7,9 +7,9 @@ import pytest
 from grpc import aio
 
 from seawall.call import LoadReport
-from seawall.server.meter import Meter
-from seawall.server.orca import IN_FLIGHT, KEY, LATENCY, orca_entry
-from seawall.server.orca_pb2 import OrcaLoadReport
+from seawall.server.load.meter import Meter
+from seawall.server.load.orca import IN_FLIGHT, KEY, LATENCY, orca_entry
+from seawall.server.load.orca_pb2 import OrcaLoadReport
 from seawall.testing.clock import FakeClock
 from seawall.transport.load import ASK, OWN, own_entry, report_in
 from tests.echo import EchoService

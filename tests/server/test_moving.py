@@ -5,8 +5,8 @@ import asyncio
 from seawall.errors import RegistryUnavailable
 from seawall.events import AddressChanged, RegistrationRestored, RegistryRegained
 from seawall.registry import open_registry
-from seawall.server.announcement import Announcement
-from seawall.server.moving import Moving
+from seawall.server.registration.announcement import Announcement
+from seawall.server.registration.moving import Moving
 from tests.transport.test_unary import until
 
 OLD, NEW = "10.0.0.1:500", "10.0.0.2:500"

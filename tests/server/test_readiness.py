@@ -12,10 +12,10 @@ from seawall import Service, client
 from seawall.errors import RegistryUnavailable
 from seawall.events import Repair, ServiceNotReady, ServiceReady
 from seawall.registry.memory import MemoryRegistry
-from seawall.server import readiness, ready_watch
-from seawall.server.health import NOT_SERVING, SERVING
+from seawall.server.health.servicer import NOT_SERVING, SERVING
 from seawall.server.lifecycle import Server
-from seawall.server.readiness import AWAY_FOR, WAITS_FOR, Gate, Standing, describe, lacks
+from seawall.server.readiness import standing, watch
+from seawall.server.readiness.standing import AWAY_FOR, WAITS_FOR, Gate, Standing, describe, lacks
 from tests.echo import EchoService
 from tests.heard import Heard
 from tests.protos import echo_pb2 as pb
@@ -100,9 +100,9 @@ async def echoes(registry):
 @pytest.fixture
 def quick(monkeypatch):
     """What is seen counts at once, nearly."""
-    monkeypatch.setattr(readiness, "AWAY_FOR", 0.01)
-    monkeypatch.setattr(ready_watch, "CHECK_EVERY", 0.01)
-    monkeypatch.setattr(ready_watch, "CHECK_TIMEOUT", 0.05)
+    monkeypatch.setattr(standing, "AWAY_FOR", 0.01)
+    monkeypatch.setattr(watch, "CHECK_EVERY", 0.01)
+    monkeypatch.setattr(watch, "CHECK_TIMEOUT", 0.05)
 
 
 def statuses(service):

@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 import seawall
 from seawall import Service, client
-from seawall.server.health import NOT_SERVING, SERVING
+from seawall.server.health.servicer import NOT_SERVING, SERVING
 from seawall.server.lifecycle import Server
 from tests.echo import EchoService
 from tests.protos import echo_pb2 as pb

@@ -18,8 +18,8 @@ import seawall
 from seawall.call import Instance
 from seawall.errors import ConfigError
 from seawall.registry import open_registry
+from seawall.server.listening.unix_socket import remove_leftovers
 from seawall.server.settings import Settings
-from seawall.server.sockets import remove_leftovers
 from seawall.testing.etcd import free_ports
 from seawall.transport import same_host
 from tests.echo import EchoService

@@ -7,7 +7,7 @@ import types
 import pytest
 
 import seawall
-from seawall.server.loops import loop_factory
+from seawall.server.event_loop.factory import loop_factory
 from tests.echo import EchoService
 from tests.protos import echo_pb2 as pb
 from tests.protos import echo_pb2_grpc as pb_grpc

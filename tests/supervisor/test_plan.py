@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 import seawall
-from seawall.server import health
-from seawall.server.loop_watch import WEDGED_AFTER
-from seawall.server.workers import Plan, counted, names_port, run_workers, workers_wanted
+from seawall.server.event_loop.watch import WEDGED_AFTER
+from seawall.server.health.servicer import LIVENESS
+from seawall.server.workers.plan import Plan, counted, names_port, run_workers, workers_wanted
 from seawall.supervisor import Timing, WorkerId, protocol
 from seawall.supervisor.protocol import Job
 
@@ -117,7 +117,7 @@ def test_how_many_are_wanted(given, count):
 
 
 def test_auto_is_one_for_each_core(monkeypatch):
-    monkeypatch.setattr("seawall.server.workers.cores", lambda: 6)
+    monkeypatch.setattr("seawall.server.workers.plan.cores", lambda: 6)
     assert workers_wanted("auto") == workers_wanted("AUTO") == 6
 
 
@@ -145,5 +145,5 @@ def test_a_loop_that_cannot_be_had_is_refused_before_anything_starts():
 
 
 def test_both_sides_mean_the_same_by_liveness():
-    assert protocol.LIVENESS == health.LIVENESS
+    assert protocol.LIVENESS == LIVENESS
     assert Timing().wedged == WEDGED_AFTER

@@ -8,10 +8,10 @@ from typing import Any, NoReturn
 
 import seawall
 from seawall.errors import ConfigError
-from seawall.server.loops import LOOPS
+from seawall.server.event_loop.factory import LOOPS
 from seawall.server.running import exit_with, run_services
 from seawall.server.targets import load
-from seawall.server.workers import run_workers, workers_wanted
+from seawall.server.workers.plan import run_workers, workers_wanted
 
 _OF_THE_COMMAND = ("command", "targets", "workers", "loop", "hang_timeout")
 """Options that are no settings of a service."""

@@ -15,7 +15,6 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -24,39 +23,33 @@ from seawall.assembly import connect, registry_at
 from seawall.call import JSON
 from seawall.errors import ServiceError
 from seawall.registry.base import Registry
-from seawall.server.admission import Admission
-from seawall.server.announcement import Announcement
-from seawall.server.dependencies import Dependencies
-from seawall.server.descriptors import Descriptors, most_connections
-from seawall.server.handlers import Handlers
-from seawall.server.health import SERVING, Health
-from seawall.server.health_listener import Answers, HealthListener
-from seawall.server.loop_watch import LoopWatch
-from seawall.server.meter import Meter
+from seawall.server.calls.admission import Admission
+from seawall.server.calls.handlers import Handlers
+from seawall.server.calls.threads import HandlerPool
+from seawall.server.event_loop.watch import LoopWatch
+from seawall.server.health.listener import Answers, HealthListener
+from seawall.server.health.servicer import SERVING, Health
+from seawall.server.listening.descriptors import Descriptors, most_connections
+from seawall.server.listening.ports import address_of, host_of, own_address
+from seawall.server.listening.server import GrpcServer
+from seawall.server.listening.unix_socket import facts_of, open_socket
+from seawall.server.load.meter import Meter
+from seawall.server.load.probe import Probe
 from seawall.server.monitoring import Monitoring
-from seawall.server.moving import Moving
-from seawall.server.ports import address_of, host_of, own_address, why_not_bound
-from seawall.server.presence import Presence
-from seawall.server.probe import Probe
+from seawall.server.readiness.dependencies import Dependencies
+from seawall.server.readiness.presence import Presence
+from seawall.server.registration.announcement import Announcement
+from seawall.server.registration.moving import Moving
 from seawall.server.service import Service
 from seawall.server.servicers import Recorder, find_adders
 from seawall.server.settings import Settings
-from seawall.server.sockets import facts_of, open_socket
-from seawall.server.strays import GRPC_LOGGERS, make_server
-from seawall.server.threads import HandlerPool
 from seawall.telemetry.log import guarded
-from seawall.telemetry.seldom import limit
 from seawall.telemetry.server_spans import ServerSpans
 from seawall.telemetry.spans import spans
 from seawall.transport.aio import Channel
-from seawall.transport.keepalive import server_options
 
 LAST_WORDS = 0.25
 """Seconds, after the grace, that streams have to tell their callers why they end."""
-
-PATIENCE = 1.0
-"""Seconds, after that, until gRPC is left behind. It waits for callers that don't read to be told
-that their calls have ended: until its pings fail, 40 s later."""
 
 _log = logging.getLogger("seawall.server")
 _HEALTH_NAME = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
@@ -80,9 +73,7 @@ class Server:
         self._presence: Presence | None = None
         self._health_listener: HealthListener | None = None
         self._served: dict[Service, list[str]] = {}
-        self._grpc: Any = None
-        self._parting: asyncio.Task[None] | None = None
-        self._answering = False
+        self._grpc: GrpcServer
         self.channel: Channel
         """What the services' clients call on."""
         self.health: Health
@@ -168,12 +159,12 @@ class Server:
         self.admission.waited = monitoring.waited
         self._build(monitoring)
         host = settings.host or host_of(settings.advertise, registry.advertised_host())
-        self.port = self._bind(host)
-        self._closing.push_async_callback(self._close_port)
+        self.port = self._grpc.bind(host, settings.port or 0)
+        self._closing.push_async_callback(self._grpc.close)
         self._listen_for_health()
         routed = registry.advertised_host()
         address = address_of(settings.advertise, routed, host, self.port)
-        path = open_socket(self._grpc) if settings.unix_socket else None
+        path = open_socket(self._grpc.inner) if settings.unix_socket else None
         facts = {**settings.metadata(), **facts_of(path)}
         identity = self._identity()
         announcement = Announcement(self.names, identity, address, facts)
@@ -187,7 +178,6 @@ class Server:
             await service.on_start()
             self._closing.push_async_callback(service.on_stop)
         await self._grpc.start()
-        self._answering = True
         self._probe.open(f"{own_address(host)}:{self.port}")
         self.admission.observe(self._probe)
         self._closing.push_async_callback(self._probe.close)
@@ -208,14 +198,10 @@ class Server:
         return None if routed is None else address_of(None, routed, host, self.port)
 
     def _build(self, monitoring: Monitoring) -> None:
-        pool = HandlerPool(self._settings.threads or 0)
-        self._closing.callback(pool.shutdown, wait=False, cancel_futures=True)
         settings, most = self._settings, most_connections()
-        options = server_options(
-            settings.max_connection_age, settings.grace, settings.max_message_bytes, most
-        )
-        limit(*GRPC_LOGGERS)
-        self._grpc = make_server(migration_thread_pool=pool, options=options)
+        pool = HandlerPool(settings.threads or 0)
+        self._closing.callback(pool.shutdown, wait=False, cancel_futures=True)
+        self._grpc = GrpcServer(settings, pool, most)
         self._closing.callback(Descriptors(most).open().close)
         self._probe = Probe(time.monotonic)
         traced = spans()
@@ -226,7 +212,7 @@ class Server:
             monitoring,
             pool,
         )
-        recorder = Recorder(self._grpc, handlers.wrap)
+        recorder = Recorder(self._grpc.inner, handlers.wrap)
         for service, adders in self._adders:
             before = len(recorder.names)
             for add in adders:
@@ -234,35 +220,10 @@ class Server:
             self._served[service] = recorder.names[before:]
         self.names = recorder.names
         self.health = Health(self.names)
-        health_pb2_grpc.add_HealthServicer_to_server(self.health, self._grpc)
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self._grpc.inner)
         reflection.enable_server_reflection(
-            (*self.names, _HEALTH_NAME, reflection.SERVICE_NAME), self._grpc
+            (*self.names, _HEALTH_NAME, reflection.SERVICE_NAME), self._grpc.inner
         )
-
-    def _bind(self, host: str) -> int:
-        port = self._settings.port or 0
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        try:
-            return int(self._grpc.add_insecure_port(address))
-        except RuntimeError:
-            mend = "set another port (port=, --port, SEAWALL_PORT), or 0 for a free one"
-            raise ServiceError(why_not_bound(host, port, mend)) from None
-
-    async def _close_port(self) -> None:
-        if not self._answering:
-            await self._grpc.start()  # gRPC lets go of a port only by stopping what was started
-        await self._part(0.0)
-
-    async def _part(self, grace: float) -> None:
-        """Stop answering: after ``grace`` at the latest, and once."""
-        if self._parting is not None:
-            return
-        self._parting = asyncio.create_task(self._grpc.stop(grace or None))
-        done, _ = await asyncio.wait((self._parting,), timeout=grace + PATIENCE)
-        if not done:
-            _log.warning("left while a caller still took nothing of what it had asked for")
-        for stopped in done:
-            stopped.result()
 
     def _listen_for_health(self) -> None:
         settings = self._settings
@@ -302,6 +263,6 @@ class Server:
             grace = settings.grace or 0.0
             ending = asyncio.get_running_loop().call_later(grace, self._handlers.under_way.end)
             try:
-                await self._part(grace + LAST_WORDS)
+                await self._grpc.part(grace + LAST_WORDS)
             finally:
                 ending.cancel()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from seawall.criticality import Criticality
-from seawall.server.health import SERVING
+from seawall.server.health.servicer import SERVING
 from seawall.server.settings import Settings
 from seawall.telemetry import catalogue
 from seawall.telemetry.access_log import AccessLog

@@ -10,16 +10,16 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from seawall.errors import ConfigError, SeawallError
-from seawall.server.loops import loop_factory
+from seawall.server.event_loop.factory import loop_factory
 from seawall.server.service import Service
 from seawall.server.targets import load, name_of
-from seawall.server.workers import run_workers, workers_wanted
+from seawall.server.workers.plan import run_workers, workers_wanted
 from seawall.telemetry.log_setup import set_up_logging
 from seawall.telemetry.setup import set_up_metrics, set_up_tracing
 
 if TYPE_CHECKING:
     from seawall.events import Listener
-    from seawall.server.link import Link
+    from seawall.server.workers.link import Link
     from seawall.supervisor import Job
 
 _MARGIN: Final = 5.0

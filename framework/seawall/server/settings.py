@@ -15,8 +15,8 @@ from seawall.errors import ConfigError
 from seawall.events import Listener
 from seawall.records import Record
 from seawall.registry.base import Registry
-from seawall.server.ports import check_listening
-from seawall.server.readiness import WAITS_FOR
+from seawall.server.listening.ports import check_listening
+from seawall.server.readiness.standing import WAITS_FOR
 from seawall.telemetry.log import log_event
 from seawall.transport.keepalive import MAX_MESSAGE, PERMITTED, SERVER_PERMITS_MS
 from seawall.transport.same_host import HOST, SOCKET
@@ -146,7 +146,7 @@ class Settings(Record):
         return self.changed(**changed)
 
     def metadata(self) -> dict[str, JSON]:
-        """The facts that the registry announces, less where it runs (``sockets.facts_of``)."""
+        """The facts that the registry announces, less where it runs (``unix_socket.facts_of``)."""
         return {
             **self.labels,
             "version": self.version or "",

@@ -10,7 +10,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-MODULE: Final = "seawall.server.worker"
+MODULE: Final = "seawall.server.workers.worker"
 """What a worker runs: ``python -m MODULE FD ...``."""
 LIVENESS: Final = "seawall.liveness"
 """The name in the health protocol that is SERVING while a server's event loop turns."""

@@ -1,7 +1,7 @@
 """Load reports between seawall's servers and clients, in the trailing metadata of answers.
 
-They say what ORCA says (see ``server.orca``) in a few characters, to those who ask. gRPC's core
-keeps ORCA's entry to itself (seen with 1.85), so a Python client can't read that one.
+They say what ORCA says (see ``server.load.orca``) in a few characters, to those who ask. gRPC's
+core keeps ORCA's entry to itself (seen with 1.85), so a Python client can't read that one.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from grpc import StatusCode
 
 from seawall.admission.queue import Queue, Ticket
 from seawall.call import JSON
-from seawall.server.meter import Meter
+from seawall.server.load.meter import Meter
 from seawall.testing.simulate.admission import Admission
 from seawall.testing.simulate.attempt import Attempt, Reported, Stage
 from seawall.testing.simulate.connection import Connection

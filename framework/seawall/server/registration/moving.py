@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from seawall.errors import RegistryError
 from seawall.events import AddressChanged, Event, Listener, RegistrationRestored, RegistryRegained
-from seawall.server.announcement import Announcement
+from seawall.server.registration.announcement import Announcement
 
 _log = logging.getLogger("seawall.server")
 

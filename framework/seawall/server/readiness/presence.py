@@ -8,11 +8,11 @@ from functools import partial
 
 from seawall.call import JSON
 from seawall.events import Listener
-from seawall.server.announcement import Announcement
-from seawall.server.dependencies import Dependencies
-from seawall.server.health import Health
-from seawall.server.readiness import Standing
-from seawall.server.ready_watch import ReadyWatch
+from seawall.server.health.servicer import Health
+from seawall.server.readiness.dependencies import Dependencies
+from seawall.server.readiness.standing import Standing
+from seawall.server.readiness.watch import ReadyWatch
+from seawall.server.registration.announcement import Announcement
 from seawall.server.service import Service
 from seawall.transport.aio import Channel
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from seawall.call import LoadReport
-from seawall.server.orca_pb2 import OrcaLoadReport
+from seawall.server.load.orca_pb2 import OrcaLoadReport
 
 KEY: Final = "endpoint-load-metrics-bin"
 IN_FLIGHT: Final = "seawall.in_flight"

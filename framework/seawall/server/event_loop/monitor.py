@@ -16,10 +16,10 @@ from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 from seawall.events import LoopBlocked
-from seawall.server.loop_stack import Sample, named, sample
+from seawall.server.event_loop.stack import Sample, named, sample
 
 if TYPE_CHECKING:
-    from seawall.server.loop_watch import LoopWatch
+    from seawall.server.event_loop.watch import LoopWatch
 
 _log = logging.getLogger("seawall.server")
 

@@ -11,13 +11,13 @@ from grpc import StatusCode, aio
 
 from seawall.admission.queue import Ticket
 from seawall.context import inbound
-from seawall.server.admission import Door, refuse
-from seawall.server.meter import Meter
+from seawall.server.calls.admission import Door, refuse
+from seawall.server.calls.requests import ended, inbound_of, report
+from seawall.server.calls.statuses import status_of
+from seawall.server.calls.steps import NotingContext
+from seawall.server.calls.unreadable import readable
+from seawall.server.load.meter import Meter
 from seawall.server.monitoring import Monitoring
-from seawall.server.requests import ended, inbound_of, report
-from seawall.server.statuses import status_of
-from seawall.server.steps import NotingContext
-from seawall.server.unreadable import readable
 from seawall.telemetry.served import Served
 from seawall.telemetry.server_spans import ServerSpans
 

@@ -16,15 +16,15 @@ import grpc
 from grpc import StatusCode
 
 from seawall.context import inbound
-from seawall.server.admission import Admission, Door, refuse
-from seawall.server.meter import Meter
+from seawall.server.calls.admission import Admission, Door, refuse
+from seawall.server.calls.requests import ended, inbound_of, report
+from seawall.server.calls.statuses import status_of
+from seawall.server.calls.steps import in_steps
+from seawall.server.calls.threads import GRPC_OWN, HandlerPool, Threaded
+from seawall.server.calls.under_way import UnderWay
+from seawall.server.calls.unreadable import readable, reading
+from seawall.server.load.meter import Meter
 from seawall.server.monitoring import Monitoring
-from seawall.server.requests import ended, inbound_of, report
-from seawall.server.statuses import status_of
-from seawall.server.steps import in_steps
-from seawall.server.threads import GRPC_OWN, HandlerPool, Threaded
-from seawall.server.under_way import UnderWay
-from seawall.server.unreadable import readable, reading
 from seawall.telemetry.server_spans import ServerSpans
 
 _CODES: Final = {code.value[0]: code for code in StatusCode}

@@ -1,7 +1,7 @@
 """How late an event loop is, measured on it and known beside it, also while it is blocked.
 
-A tick on the loop, every 0.1 s, notes how late it is. A thread (``loop_monitor``) sees that a tick
-is overdue, and says in the log what the loop runs in place of it.
+A tick on the loop, every 0.1 s, notes how late it is. A thread (``monitor``) sees that a tick is
+overdue, and says in the log what the loop runs in place of it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from seawall.events import Listener, LoopBlocked
-from seawall.server.loop_monitor import monitor
-from seawall.server.loop_stack import depth
+from seawall.server.event_loop.monitor import monitor
+from seawall.server.event_loop.stack import depth
 from seawall.server.settings import BLOCKED_AFTER
 
 TICK: Final = 0.1

@@ -2,7 +2,7 @@
 
 What it says of ``""`` and of a service is *readiness*: whether it should be sent calls. A process
 that is not ready is in order, and must not be restarted. Whether it should be is asked under the
-name of ``LIVENESS``: see ``health_listener``.
+name of ``LIVENESS``: see ``listener``.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from seawall.errors import ServiceError
-from seawall.server.ready_watch import services_of
+from seawall.server.readiness.watch import services_of
 from seawall.server.service import Service, client
 from seawall.transport.aio import Channel
 from seawall.transport.discovery import Discovery

@@ -10,7 +10,7 @@ from typing import Final
 
 from seawall.call import LoadReport
 from seawall.clock import Clock
-from seawall.server.orca import orca_entry
+from seawall.server.load.orca import orca_entry
 from seawall.transport.load import own_entry
 
 _RECENT: Final = 32

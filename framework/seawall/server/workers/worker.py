@@ -1,4 +1,4 @@
-"""The process of a worker: ``python -m seawall.server.worker FD``, started by a supervisor."""
+"""A worker's process: ``python -m seawall.server.workers.worker FD``, started by a supervisor."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import sys
 from contextlib import suppress
 from typing import Final, NoReturn
 
-from seawall.server.link import Link
 from seawall.server.running import run_job
+from seawall.server.workers.link import Link
 
 _PR_SET_PDEATHSIG: Final = 1  # <linux/prctl.h>
 

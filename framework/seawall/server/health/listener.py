@@ -29,7 +29,8 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from seawall.errors import ServiceError
-from seawall.server.health import (
+from seawall.server.event_loop.watch import WEDGED_AFTER, LoopWatch
+from seawall.server.health.servicer import (
     LIVENESS,
     MOST_LISTED,
     NOT_SERVING,
@@ -38,8 +39,7 @@ from seawall.server.health import (
     listing,
     too_many,
 )
-from seawall.server.loop_watch import WEDGED_AFTER, LoopWatch
-from seawall.server.ports import why_not_bound
+from seawall.server.listening.ports import why_not_bound
 from seawall.transport.keepalive import SERVER_OPTIONS
 
 _MOST_REQUESTS: Final = 24

@@ -16,8 +16,8 @@ from seawall.admission.queue import Queue, QueuePolicy, Ticket
 from seawall.clock import Clock
 from seawall.context import Inbound
 from seawall.criticality import DEFAULT, Criticality
-from seawall.server.probe import Probe
-from seawall.server.requests import PROBED
+from seawall.server.calls.requests import PROBED
+from seawall.server.load.probe import Probe
 from seawall.server.settings import Settings
 
 _PROBES: Final = 2

@@ -12,7 +12,7 @@ from typing import Final
 import grpc
 from grpc import StatusCode, aio
 
-from seawall.server.unreadable import Unreadable
+from seawall.server.calls.unreadable import Unreadable
 from seawall.statuses import StatusError
 from seawall.transport.translate import PUSHBACK
 

@@ -10,8 +10,8 @@ from grpc import StatusCode
 from seawall.context import Inbound
 from seawall.criticality import DEFAULT, SENT
 from seawall.policy.retry import NO_RETRY
-from seawall.server.meter import Meter
-from seawall.server.probe import PROBE
+from seawall.server.load.meter import Meter
+from seawall.server.load.probe import PROBE
 from seawall.telemetry.served import Served
 from seawall.telemetry.server_spans import ServerSpans
 from seawall.transport.load import ASK

@@ -13,7 +13,7 @@ from seawall.call import JSON, Endpoint, Method
 from seawall.clock import Clock
 from seawall.errors import RegistryError
 from seawall.events import Listener, ServiceNotReady, ServiceReady
-from seawall.server.readiness import WAITS_FOR, Gate, Standing, lacks
+from seawall.server.readiness.standing import WAITS_FOR, Gate, Standing, lacks
 from seawall.transport.discovery import Discovery
 
 _log = logging.getLogger("seawall.server")
@@ -28,7 +28,7 @@ Check = Callable[[], Awaitable[object]]
 
 
 class _Seen:
-    """An endpoint as ``readiness`` looks at it."""
+    """An endpoint as ``standing`` looks at it."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.ready = endpoint.ready

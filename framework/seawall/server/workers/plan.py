@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from seawall.errors import ConfigError
 from seawall.events import Listener
-from seawall.server.loop_watch import WEDGED_AFTER
-from seawall.server.loops import loop_factory
+from seawall.server.event_loop.factory import loop_factory
+from seawall.server.event_loop.watch import WEDGED_AFTER
 from seawall.server.settings import Settings
 from seawall.supervisor import Job, Supervisor, Timing, WorkerId
 from seawall.supervisor.cores import cores

@@ -1,6 +1,6 @@
 """Whether a service is ready: decided from what it requires, its own check, and its user's pause.
 
-No event loop here: ``ready_watch`` asks and announces.
+No event loop here: ``watch`` asks and announces.
 
 A service that is not ready is announced as paused, and says in a further fact what it waits for.
 Two services that require each other would so wait for each other for ever. Therefore the fact says

@@ -1,0 +1,1 @@
+"""How much a server has to do: measured, and told to its clients."""

@@ -1,0 +1,1 @@
+"""Whether each service takes calls, from what it requires and its own check."""

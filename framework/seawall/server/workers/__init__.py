@@ -1,0 +1,1 @@
+"""Serving in several processes: what each of them is told, and the process of one."""
