@@ -104,12 +104,15 @@ class ThrottlingStarted(Event):
     service: str
     probability: float
     """That a call was kept back at that moment."""
+    method: str = ""
+    """The path of the method whose calls they are; empty = all of the service's."""
 
 
 class ThrottlingEnded(Event):
     """For a whole window no call was kept back. Noticed, and told, with a later call."""
 
     service: str
+    method: str = ""
 
 
 class RegistryLost(Event):

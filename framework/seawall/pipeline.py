@@ -97,8 +97,8 @@ class Pipeline:
         self._hedging_budget = _budget(config, config.hedging_budget, setting.clock)
         self._outliers = self._new_outliers(config)
         self._throttle = self._new_throttle(config)
-        self._backpressure = Backpressure(service, setting.listener, setting.clock)
-        """Is asked while there is no throttle."""
+        self._pressures: dict[str, Backpressure] = {}
+        """By method, what is kept back while there is no throttle."""
         self._bulkheads = Shared[BulkheadPolicy, Bulkhead](
             lambda policy: Bulkhead(policy, service), Bulkhead.follow
         )
@@ -140,7 +140,7 @@ class Pipeline:
             # Above what counts or waits: a call without time is refused before.
             deadline,
             # Above the queue and the budget: what the service would refuse takes no place in them.
-            self._keeping_back(),
+            self._keeping_back(method),
             self._rate(policy),
             # Above retry: a call keeps its place whatever its attempts.
             self._bulkhead(policy),
@@ -161,7 +161,7 @@ class Pipeline:
                 outliers=self._outliers,
                 slow_start=self._config.slow_start,
                 load_of=setting.reading.load,
-                backpressure=None if self._throttle is not None else self._backpressure,
+                backpressure=None if self._throttle is not None else self._pressure_of(method),
             ),
             setting.inner,
         ]
@@ -248,11 +248,18 @@ class Pipeline:
             return None
         return Throttle(config.adaptive, self.service, self._setting.listener)
 
-    def _keeping_back(self) -> Layer:
+    def _keeping_back(self, method: Method) -> Layer:
         clock, random = self._setting.clock, self._setting.random
         if self._throttle is not None:
             return throttle(self._throttle, clock, random)
-        return backpressure(self._backpressure, random)
+        return backpressure(self._pressure_of(method), random)
+
+    def _pressure_of(self, method: Method) -> Backpressure:
+        pressure = self._pressures.get(method.path)
+        if pressure is None:
+            pressure = Backpressure(method, self._setting.listener, self._setting.clock)
+            self._pressures[method.path] = pressure
+        return pressure
 
     def _usual_of(self, method: Method, policy: MethodPolicy) -> Percentile:
         share = (policy.hedge or HedgePolicy()).percentile

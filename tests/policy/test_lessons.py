@@ -1,11 +1,14 @@
 from itertools import pairwise
 
 import pytest
+from grpc import StatusCode
 
+from seawall.balancer.least_loaded import LeastLoaded
+from seawall.call import Call, Failure, Success
 from seawall.policy.breaker import BreakerPolicy
-from seawall.policy.lessons import MOST_SUSPICION, SUSPICION
+from seawall.policy.lessons import MOST_SUSPICION, SUSPICION, Lessons
 from seawall.policy.retry import RetryPolicy
-from tests.policy.support import World, fails, ok
+from tests.policy.support import READ, World, fails, ok
 
 NEVER_OPEN = BreakerPolicy(consecutive_failures=1000)
 
@@ -47,3 +50,36 @@ def test_an_answer_makes_up_for_it():
 def test_the_only_one_is_tried_all_the_same():
     world = World({"a": fails()}, RetryPolicy(max_attempts=1), breaker_policy=NEVER_OPEN)
     assert len(turns_of_the_bad_one(world, 3)) > 25
+
+
+class Pressure:
+    wary = True
+
+    def __init__(self):
+        self.heard = []
+
+    def answered(self):
+        self.heard.append("answered")
+
+    def refused(self):
+        self.heard.append("refused")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "heard"),
+    [
+        (Success("answer"), ["answered"]),
+        (Failure(StatusCode.NOT_FOUND), ["answered"]),
+        (Failure(StatusCode.INTERNAL), ["answered"]),
+        (Failure(StatusCode.RESOURCE_EXHAUSTED), ["answered"]),  # a quota, not an overload
+        (Failure(StatusCode.RESOURCE_EXHAUSTED, pushback=0.1), ["refused"]),
+        (Failure(StatusCode.DEADLINE_EXCEEDED), []),
+        (Failure(StatusCode.UNAVAILABLE, sent=False), []),
+    ],
+)
+def test_backpressure_hears_what_was_answered_and_what_was_shed(outcome, heard):
+    world, pressure = world_of(ok()), Pressure()
+    lessons = Lessons(LeastLoaded(lambda: 0.0, world.clock), world.clock, None, None, pressure)
+    call = Call(READ, world.clock.now, None)
+    lessons.ended(call, world.group.endpoints[0], outcome, world.clock.now)
+    assert pressure.heard == heard

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
+from grpc import StatusCode
+
 from seawall.call import Call, Endpoint, Failure, LoadReport, Outcome
 from seawall.clock import Clock
 from seawall.policy.backpressure import Backpressure
@@ -23,6 +25,9 @@ each further one in a row. Who takes longer than callers wait loses each call th
 in Linkerd's scenario (1 of 11 slow for 30 s, simulated) 5 of 16,000 without this, 2 with it."""
 
 MOST_SUSPICION = 60.0
+
+_NO_ANSWER = frozenset({StatusCode.CANCELLED, StatusCode.DEADLINE_EXCEEDED, StatusCode.UNAVAILABLE})
+"""Codes that do not say that the server has worked on the request."""
 
 LoadOf = Callable[[Outcome], LoadReport | None]
 
@@ -64,7 +69,7 @@ class Lessons:
         now = self._clock()
         if outcome.ok:
             if self._backpressure is not None and self._backpressure.wary:
-                self._backpressure.taken(call, started)
+                self._backpressure.answered()
             endpoint.answered = now
             endpoint.latency.observe(now - started, now)
             if endpoint.breaker.attentive:
@@ -91,8 +96,8 @@ class Lessons:
             # Not judged before it is known whether it only takes long, as this method always does.
             failure.pending.append(partial(self._released, call, endpoint, started))
             return False
-        if verdict is Verdict.OVERLOAD and failure.pushback is not None and self._backpressure:
-            self._backpressure.refused(call, started)
+        if self._backpressure is not None:
+            self._press(self._backpressure, failure, verdict)
         closed = not endpoint.breaker.failures or endpoint.breaker.admits(now)
         endpoint.breaker.learn(verdict, now)
         if verdict is Verdict.FAULT:
@@ -101,6 +106,13 @@ class Lessons:
             call.note(f"the breaker of {endpoint.address} opened: {endpoint.breaker.why}")
         self._learn(call, endpoint, failure, verdict, now)
         return True
+
+    @staticmethod
+    def _press(backpressure: Backpressure, failure: Failure, verdict: Verdict) -> None:
+        if verdict is Verdict.OVERLOAD and failure.pushback is not None:
+            backpressure.refused()
+        elif backpressure.wary and failure.code not in _NO_ANSWER:
+            backpressure.answered()
 
     def _released(self, call: Call, endpoint: Endpoint, started: float, end: Outcome) -> None:
         """What had been left running has ended."""
