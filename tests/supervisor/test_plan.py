@@ -60,6 +60,7 @@ def test_addresses_that_only_one_can_have_count_up(monkeypatch):
     job = made.job(WorkerId(3, 1), HERE)
     assert job.settings["metrics_address"] == "0.0.0.0:9466"
     assert job.settings["health_address"] == "[::]:8082"
+    assert made.own_metrics_address == "0.0.0.0:9468"
     assert job.health == "[::1]:8082"
     assert made.in_place, "the next process needs the address of the one before"
     assert counted("127.0.0.1:0", 3) == "127.0.0.1:0"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import socket
 import sys
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +22,8 @@ from seawall.server.settings import Settings
 from seawall.supervisor import Job, Supervisor, Timing, WorkerId
 from seawall.supervisor.cores import cores
 from seawall.supervisor.events import log_event
+
+_log = logging.getLogger("seawall.supervisor")
 
 AUTO: Final = "auto"
 MOST: Final = 512
@@ -65,7 +69,24 @@ def run_workers(
     supervisor = Supervisor(
         count, plan.job, in_place=plan.in_place, timing=timing, listener=on_event or log_event
     )
-    return asyncio.run(supervisor.run())
+    with _metrics(plan.own_metrics_address):
+        return asyncio.run(supervisor.run())
+
+
+@contextmanager
+def _metrics(address: str | None) -> Iterator[None]:
+    """Serve the supervisor's own metrics, which tell of its repairs."""
+    if address is None:
+        yield
+        return
+    from seawall.telemetry.endpoint import serve_metrics
+
+    endpoint = serve_metrics(address)
+    _log.info("the supervisor's metrics are at http://%s/metrics", endpoint.address)
+    try:
+        yield
+    finally:
+        endpoint.close()
 
 
 class Plan:
@@ -91,6 +112,12 @@ class Plan:
         """Whether a worker's next process needs a port of the one before."""
         ports = [_port_of(address) for address in self._addresses.values()]
         return self._port != 0 or any(ports)
+
+    @property
+    def own_metrics_address(self) -> str | None:
+        """Where the supervisor's own metrics are served: a port above those of its workers."""
+        address = self._addresses.get("metrics_address")
+        return None if address is None else counted(address, self._count + 1)
 
     def job(self, worker: WorkerId, directory: Path) -> Job:
         """The job of one process; it is asked for its life at a socket in ``directory``, unless
