@@ -35,6 +35,8 @@ from bench.report import table
 
 TURNS: Final = "BENCH_TURNS"
 """Environment: how many times a handler goes round its loop."""
+WAIT: Final = "BENCH_WAIT"
+"""Environment: seconds that a handler waits after that."""
 HANDLER: Final = 0.002
 """Seconds of CPU that a handler takes."""
 START_LIMIT: Final = 60.0
@@ -51,9 +53,12 @@ class Spinner(seawall.Service, EchoServicer):
     """Answers with the number of its process, after some work."""
 
     turns = int(os.environ.get(TURNS, "0"))
+    wait = float(os.environ.get(WAIT, "0"))
 
     async def Say(self, request: StringValue, context: Any) -> StringValue:
         spin(self.turns)
+        if self.wait:
+            await asyncio.sleep(self.wait)
         return StringValue(value=str(os.getpid()))
 
 

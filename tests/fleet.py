@@ -87,6 +87,12 @@ class Load:
             while self.done < wanted:
                 await asyncio.sleep(0.02)
 
+    async def reaches(self, instance: str) -> None:
+        """Wait until an instance has answered."""
+        async with asyncio.timeout(30):
+            while instance not in self.instances:
+                await asyncio.sleep(0.005)
+
     @property
     def done(self) -> int:
         return self.answered + len(self.failures)

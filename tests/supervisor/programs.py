@@ -99,6 +99,11 @@ class Command:
         """The process id of a worker, or of a later process of it, once that serves."""
         return int((await self.says(rf"worker {worker} \(pid (\d+)\) serves", generation))[1])
 
+    async def address(self, worker: int, generation: int = 1) -> str:
+        """Where such a process serves, once it does."""
+        found = await self.says(rf"worker {worker} \(pid \d+\) serves at (\S+)", generation)
+        return found[1]
+
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 

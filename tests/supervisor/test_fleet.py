@@ -67,15 +67,46 @@ def test_one_that_does_not_serve_in_time_is_killed():
     assert "did not serve within 30 s and was killed" in world.said()[-1]
 
 
-def test_a_killed_worker_is_started_again_after_a_moment():
+def test_a_worker_that_crashes_soon_is_started_again_after_a_moment():
     world = World(2).open()
-    world.ends(1, status=-9)
-    assert world.said()[-1] == "worker 1 (pid 101) was killed by SIGKILL: started again in 0.1 s"
+    world.passes(0.9)
+    world.ends(1, status=-11)
+    assert world.said()[-1] == "worker 1 (pid 101) was killed by SIGSEGV: started again in 0.1 s"
     world.passes(0.09)
     assert (1, 2) not in world.launched
     world.passes(0.02)
     assert world.launched[-1] == (1, 2)
     assert world.of(WorkerRestarted)[0].level == "warning"
+
+
+def test_a_worker_that_crashes_after_it_has_served_is_started_again_at_once():
+    world = World(2).open()
+    world.passes(1.0)
+    world.ends(1, status=-11)
+    assert world.said()[-1] == "worker 1 (pid 101) was killed by SIGSEGV: started again at once"
+    world.passes(0.0)
+    assert world.launched[-1] == (1, 2)
+
+
+def test_kills_in_a_row_are_each_repaired_at_once_up_to_so_many_a_minute():
+    world = World(2).open()
+    for generation in range(1, 11):
+        world.ends(1, generation, status=-9)
+        assert world.said()[-1].endswith("was killed by SIGKILL: started again at once")
+        world.passes(0.0)
+        world.serves(1, generation + 1)
+    world.ends(1, 11, status=-9)
+    assert world.said()[-1].endswith("was killed by SIGKILL: started again in 60 s")
+
+
+def test_a_worker_that_is_killed_before_it_serves_gets_pauses():
+    """As where there is not enough memory to start."""
+    world = World(1).open()
+    world.ends(1, status=-9)
+    for generation in (2, 3, 4):
+        world.passes(5.0)
+        world.ends(1, generation, status=-9)
+    assert [event.pause for event in world.of(WorkerRestarted)] == [0.0, 0.1, 0.2, 0.4]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +146,8 @@ def test_one_that_hangs_is_killed_and_started_again():
     world.hangs(2)
     assert len(world.of(WorkerHung)) == 1
     world.ends(2, status=-9)
-    assert "gave no sign of life for 10.0 s and was killed" in world.said()[-1]
+    said = "gave no sign of life for 10.0 s and was killed: started again in 0.1 s"
+    assert said in world.said()[-1], "not killed from outside, and just begun to serve"
     world.passes(0.1)
     assert world.launched[-1] == (2, 2)
 

@@ -20,28 +20,43 @@ def test_a_thousand_failures_do_not_overflow():
     assert [back_off.pause(0.0, 0.0) for _ in range(2000)][-1] == 10.0
 
 
-def test_a_worker_that_served_for_long_begins_anew():
+def test_a_worker_that_served_is_started_at_once_and_begins_anew():
     back_off = BackOff(Timing())
-    for _ in range(5):
-        back_off.pause(0.0, 9.9)
-    assert back_off.pause(0.0, 10.0) == 0.1
+    assert [back_off.pause(0.0, 0.9) for _ in range(4)] == [0.1, 0.2, 0.4, 0.8]
+    assert [back_off.pause(0.0, 1.0) for _ in range(2)] == [0.0, 0.0]
+    assert back_off.pause(0.0, 0.0) == 0.1
 
 
-def test_more_than_so_many_a_minute_have_to_wait():
-    timing = Timing(first_pause=0.1, steady=0.0, most_a_minute=3)
-    back_off = BackOff(timing)
-    assert [back_off.pause(now, 1.0) for now in (0.0, 1.0, 2.0)] == [0.1] * 3
-    assert back_off.pause(3.0, 1.0) == pytest.approx(0.1 + 60 - 3)
-    assert back_off.pause(61.0, 1.0) == pytest.approx(1.1 + 60 - 61)
-    assert back_off.pause(300.0, 1.0) == 0.1
+def test_one_that_is_killed_from_outside_is_started_at_once_however_short_it_served():
+    back_off = BackOff(Timing())
+    assert [back_off.pause(0.0, 0.0, from_outside=True) for _ in range(9)] == [0.0] * 9
+    assert back_off.pause(0.0, 0.0) == 0.1
 
 
+BOTH = pytest.mark.parametrize("from_outside", [False, True])
+
+
+@BOTH
+def test_more_than_so_many_a_minute_have_to_wait(from_outside):
+    back_off = BackOff(Timing(most_a_minute=3))
+
+    def pause(now: float) -> float:
+        return back_off.pause(now, 1.0, from_outside=from_outside)
+
+    assert [pause(now) for now in (0.0, 1.0, 2.0)] == [0.0] * 3
+    assert pause(3.0) == pytest.approx(60 - 3), "when the first of three is a minute ago"
+    assert pause(60.5) == pytest.approx(1 + 60 - 60.5)
+    assert pause(300.0) == 0.0
+
+
+@BOTH
+@pytest.mark.parametrize("served", [0.0, 1.0])
 @pytest.mark.parametrize("most", [1, 2, 10])
-def test_in_no_minute_are_there_more_starts(most):
-    back_off = BackOff(Timing(steady=0.0, most_a_minute=most))
+def test_in_no_minute_are_there_more_starts(most, served, from_outside):
+    back_off = BackOff(Timing(most_a_minute=most))
     now, starts = 0.0, []
     for _ in range(50):
-        now += back_off.pause(now, 1.0)
+        now += back_off.pause(now, served, from_outside=from_outside)
         starts.append(now)
     assert all(
         later - start >= 60.0 - 1e-6 for start, later in zip(starts, starts[most:], strict=False)

@@ -36,7 +36,8 @@ class WorkerRestarted(Repair):
     pause: float
 
     def __str__(self) -> str:
-        return f"{_named(self.worker, self.pid)} {self.reason}: started again in {self.pause:.3g} s"
+        when = f"in {self.pause:.3g} s" if self.pause else "at once"
+        return f"{_named(self.worker, self.pid)} {self.reason}: started again {when}"
 
 
 class WorkerHung(Event):

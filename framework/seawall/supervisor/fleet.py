@@ -186,12 +186,15 @@ class Fleet:
         elif self._rolling.exited(process, reason):
             return
         elif worker.current is None and worker.due is None:
-            self._start_again(worker, process, reason)
+            self._start_again(worker, process, sign.status, reason)
 
-    def _start_again(self, worker: Worker, process: Process, reason: str) -> None:
+    def _start_again(
+        self, worker: Worker, process: Process, status: int | None, reason: str
+    ) -> None:
         now = self.clock()
         if worker.next is None:
-            pause = worker.back_off.pause(now, process.served(now))
+            from_outside = process.killed_from_outside(status)
+            pause = worker.back_off.pause(now, process.served(now), from_outside=from_outside)
             worker.due = now + pause
         else:  # what was to replace it takes its place
             worker.current, worker.next, pause = worker.next, None, 0.0

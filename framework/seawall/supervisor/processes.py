@@ -55,6 +55,11 @@ class Process:
             return f"was killed by {name_of(-status)}"
         return f"exited with status {status}" if status else "left by itself"
 
+    def killed_from_outside(self, status: int | None) -> bool:
+        """Whether it served when a person, a program or the kernel, short of memory, killed it:
+        nothing that a process does wrong ends it with SIGKILL."""
+        return status == -signal.SIGKILL and not self.killed and self.served_at is not None
+
     def left_in_order(self, status: int | None) -> bool:
         """Whether it ended as one that was asked to leave should."""
         return not self.killed and status in IN_ORDER

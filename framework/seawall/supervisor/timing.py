@@ -10,14 +10,16 @@ class Timing:
     """The defaults suit services that start within seconds and never hold their loop for long."""
 
     first_pause: float = 0.1
-    """Before a worker that ended is started again; doubled each time it ends again soon."""
+    """Before a worker that ended too soon is started again; doubled each time it does so again.
+    What Docker begins with."""
     longest_pause: float = 10.0
     """The most of that. A worker that can't start costs a start every 10 s, no more."""
-    steady: float = 10.0
-    """A worker that served so long begins again with the first pause when it ends."""
+    steady: float = 1.0
+    """A worker that served so long did not end too soon: it is started again at once. What
+    supervisord takes as a start that succeeded (``startsecs``)."""
     most_a_minute: int = 10
-    """Restarts of one worker in any 60 s; those beyond wait. It is never given up: what it lacks
-    may come back."""
+    """Restarts of one worker in any 60 s, whatever it ended with; those beyond wait. It is never
+    given up: what it lacks may come back."""
     start: float = 120.0
     """Until a worker that was started serves; else it is killed, and counts as one that ended."""
     hang: float = 10.0
