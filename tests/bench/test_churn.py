@@ -1,5 +1,7 @@
 """The verdict of the churn: what did not come back is named."""
 
+import math
+
 from bench.churn.__main__ import MORE_MEMORY, missing, run
 
 BEFORE = {
@@ -26,6 +28,19 @@ def test_what_is_more_is_named():
         f"memory of server: 100 MiB before, {101 + MORE_MEMORY} after",
         "descriptors of clients 0: 8 before, 9 after",
     ]
+
+
+def test_with_grpcs_own_leak_memory_is_not_judged():
+    after = {**BEFORE, "server": {**BEFORE["server"], "memory": 1000, "tasks": 24}}
+    assert missing(BEFORE, after, math.inf) == ["tasks of server: 23 before, 24 after"]
+
+
+async def test_half_a_second_of_the_control(capsys, monkeypatch):
+    monkeypatch.setattr("bench.churn.__main__.REST", 0.5)
+    monkeypatch.setattr("bench.churn.__main__.QUIET", 1)
+    await run(0.5, ["--plain", "--as-is"])
+    shown = capsys.readouterr().out
+    assert "before  server: descriptors" in shown and "did not come back: memory" not in shown
 
 
 async def test_a_second_of_it(capsys, monkeypatch):
