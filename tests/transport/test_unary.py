@@ -8,6 +8,7 @@ from contextvars import ContextVar
 import grpc
 import pytest
 from grpc import StatusCode, aio
+from grpc._cython import cygrpc
 
 import seawall
 from seawall import Instance
@@ -529,3 +530,35 @@ async def test_a_stub_on_a_closed_channel(registry):
     await channel.close()
     with pytest.raises(aio.UsageError, match="closed"):
         pb_grpc.EchoStub(channel)
+
+
+async def test_what_grpc_was_given_for_a_call_is_given_back_when_that_is_cancelled(
+    start, echo, monkeypatch
+):
+    """grpc.aio frees the operations of a call only if whoever awaits them is not cancelled."""
+    service = await start()
+    given_up = []
+    execute_batch = cygrpc.execute_batch
+
+    async def watched(call, operations, loop):
+        try:
+            await execute_batch(call, operations, loop)
+        except BaseException as error:
+            if type(call).__name__ == "_AioCall":
+                given_up.append(error)
+            raise
+
+    monkeypatch.setattr(cygrpc, "execute_batch", watched)
+    call = echo.Say(SLOW)
+    await service.running.wait()
+    inner = call._inner
+    assert call.cancel()
+    async with asyncio.timeout(10):
+        assert await inner.code() is StatusCode.CANCELLED
+        await service.cancelled.wait()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(echo.Say(SLOW), 0.05)
+    assert (await echo.Say(REQUEST)).text == "hello"
+    assert not given_up

@@ -213,7 +213,7 @@ class Driver:
             self._late = self._late or {}
             self._late[inner] = call.endpoint, failure.pending
         else:
-            inner.cancel()
+            self._cancel_attempt(inner)
         self._ended(failure)
 
     def _late_done(self, inner: Any) -> None:
@@ -250,7 +250,7 @@ class Driver:
         """The call is over: whoever has not answered by now has lost."""
         late, self._late = self._late, None
         for inner, (_, hooks) in (late or {}).items():
-            inner.cancel()
+            self._cancel_attempt(inner)
             tell(hooks, end)
 
     # --- waiting for a change ---------------------------------------------------------------
@@ -307,7 +307,7 @@ class Driver:
         if running is not None:
             running.cancel()
         if inner is not None:
-            inner.cancel()
+            self._cancel_attempt(inner)
 
     # --- what each kind of driver does in its own way ---------------------------------------
 
@@ -322,6 +322,10 @@ class Driver:
     def _failure_of(self, inner: Any, code: StatusCode, connected: bool) -> Failure:
         """The failure that such an attempt stands for; ``connected``: whether its connection is."""
         raise NotImplementedError
+
+    def _cancel_attempt(self, inner: Any) -> None:
+        """Cancel an attempt that nobody waits for any more."""
+        inner.cancel()
 
     def _later(self, seconds: float, do: Callable[[], None]) -> Cancellable:
         raise NotImplementedError

@@ -37,6 +37,18 @@ class UnaryResponse(Rpc):
         raise self._error(outcome)  # type: ignore[arg-type]
 
 
+    def _cancel_attempt(self, inner: Any) -> None:
+        # ``cancel()`` also cancels the task that waits for gRPC's core, and then grpc.aio (seen
+        # with 1.85; grpc/grpc#43360) never frees what the core was given: 600 bytes and more for
+        # each attempt that is given up or loses to another one. Told this way the core ends the
+        # call, and the task with it.
+        end = getattr(inner, "_cancel", None)
+        if end is None:  # a name that grpc.aio doesn't promise to keep
+            inner.cancel()
+        else:
+            end(CANCELLED.details)
+
+
 class UnaryUnaryCall(UnaryResponse, aio.UnaryUnaryCall[Any, Any]):
     """A call under way; the interface of ``grpc.aio.UnaryUnaryCall``."""
 
