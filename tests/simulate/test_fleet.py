@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from seawall.balancer.hot_cold import HotCold
 from seawall.events import BreakerChanged
-from seawall.testing.simulate import Admission, Client, Fleet, Replica, gamma
+from seawall.testing.simulate import Admission, Client, Fleet, Replica, Shedding, gamma
 from tests.simulate.fleets import at_rest, one
 
 FAULTS = ["slow", "speed", "freeze", "thaw", "fail", "heal", "kill", "restart", "recover"]
 BALANCERS = ["least_loaded", "round_robin", "hot_cold", "ring_hash_experimental"]
 faults = st.lists(
-    st.tuples(st.floats(0, 4), st.sampled_from(FAULTS), st.integers(0, 3), st.floats(0.05, 20)),
+    st.tuples(st.floats(0, 4), st.sampled_from(FAULTS), st.integers(0, 5), st.floats(0.05, 20)),
     max_size=12,
 )
 
@@ -37,6 +37,8 @@ def test_every_call_ends_once_and_nothing_is_held(happenings, balancer, idempote
         Replica(gamma(0.02), workers=2),
         Replica(gamma(0.02), workers=1, drop_expired=False),
         Replica(0.02),
+        Replica(gamma(0.02), workers=1, queue=5, admission=Admission(cost=0.005)),
+        Replica(gamma(0.02), workers=1, admission=Shedding()),
     ]
     method = {"name": [{}]} | ({"hedgingPolicy": {"maxAttempts": 3}} if hedged else {})
     config = {"loadBalancingConfig": [{balancer: {}}], "methodConfig": [method]}
@@ -55,6 +57,32 @@ def test_every_call_ends_once_and_nothing_is_held(happenings, balancer, idempote
         tally = replica.tally
         ended = tally.answered + tally.failed + tally.refused + tally.dropped + tally.lost
         assert tally.arrived == ended + replica.in_flight
+
+
+@pytest.mark.parametrize(
+    "admission",
+    [None, Admission(target=1.0), Admission(target=0.3, cost=0.03), Shedding()],
+    ids=["none", "queue", "costly", "shedding"],
+)
+def test_at_any_time_each_request_is_in_one_state(admission):
+    replica = Replica(gamma(0.02), workers=1, queue=40, admission=admission)
+    fleet = Fleet([replica], [Client(120, deadline=0.4), Client(40, deadline=0.1)])
+    faults = [(1.0, replica.freeze), (1.5, replica.thaw), (2.0, replica.kill)]
+    faults += [(2.5, replica.restart), (3.5, replica.freeze), (3.7, replica.kill)]
+    for when, fault in [*faults, (4.5, replica.recover)]:
+        fleet.at(when, fault)
+    missing = []
+
+    def look():
+        tally = replica.tally
+        ended = tally.answered + tally.failed + tally.refused + tally.dropped + tally.lost
+        missing.append(tally.arrived - ended - replica.in_flight)
+
+    for step in range(3000):
+        fleet.at(step * 0.002, look)
+    fleet.run(6.0)
+    assert replica.tally.lost and (replica.tally.refused or admission is None)
+    assert set(missing) == {0}
 
 
 PROGRAM = """
@@ -95,6 +123,16 @@ def test_a_rate_can_change_and_stop():
     fleet.at(2.0, fleet.clients[0].change_rate, 0)
     seconds = fleet.run(5.0).by_second()
     assert [second.calls for second in seconds] == pytest.approx([10, 100], abs=1)
+
+
+def test_a_client_can_make_calls_of_several_classes():
+    fleet = one(Replica(), rate=100, criticality={"critical": 1, "sheddable": 3})
+    result = fleet.run(20.0)
+    shares = {
+        name: len(result.of(criticality=name)) / len(result) for name in ("critical", "sheddable")
+    }
+    assert shares == pytest.approx({"critical": 0.25, "sheddable": 0.75}, abs=0.03)
+    assert len(result.of("client-0", criticality="sheddable_plus")) == 0
 
 
 def test_many_clients_use_a_subset_each():
@@ -150,6 +188,9 @@ def test_names_must_differ_and_clients_have_one_fleet():
         ({"rate": 1, "arrivals": "bursts"}, "arrivals"),
         ({"rate": 1, "batch": 0}, "batch"),
         ({"rate": 1, "keys": -1}, "keys"),
+        ({"rate": 1, "criticality": {"vital": 1}}, "criticality must be one of"),
+        ({"rate": 1, "criticality": {"critical": 0}}, "shares above 0"),
+        ({"rate": 1, "criticality": {}}, "shares above 0"),
     ],
 )
 def test_a_client_that_makes_no_sense_is_refused(wrong, words):

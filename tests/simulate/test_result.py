@@ -28,6 +28,14 @@ def test_success_is_what_servers_answered_with_ok_in_time():
     assert RESULT.success(within=0.02) == pytest.approx(1 / 6)
 
 
+def test_of_one_client_or_one_class():
+    shed = record(0.1)._replace(criticality="sheddable")
+    result = Result([record(0.1), record(0.2, client="b"), shed], duration=1.0)
+    assert [len(result.of("a")), len(result.of("b")), len(result.of())] == [2, 1, 3]
+    assert result.of(criticality="sheddable").records == [shed]
+    assert len(result.of("b", criticality="sheddable")) == 0
+
+
 def test_latency_is_that_of_all_callers():
     assert RESULT.latency(1.0) == 1.0
     assert RESULT.latency(0.5) == 0.03

@@ -28,6 +28,7 @@ SMALL = {
             "admission": {"target": 0.05, "pushback": 0, "cost": 0.001},
             "metadata": {"weight": 2},
         },
+        {"workers": 1, "admission": {"shedding": True, "pushback": 0.1, "cost": 0.0002}},
     ],
     "clients": [
         {
@@ -39,6 +40,7 @@ SMALL = {
             "keys": 3,
             "method": "/shop.v1.Inventory/GetStock",
             "zone": "a",
+            "criticality": {"critical": 1, "sheddable": 2},
             "name": "caller",
             "serviceConfig": {"loadBalancingConfig": [{"round_robin": {}}]},
         }
@@ -55,7 +57,7 @@ SMALL = {
 
 def test_a_document_is_a_fleet():
     fleet = Scenario(SMALL).fleet(seed=3)
-    assert [replica.name for replica in fleet.replicas] == ["a-0", "a-1", "replica-2"]
+    assert [replica.name for replica in fleet.replicas] == ["a-0", "a-1", "replica-2", "replica-3"]
     assert fleet.clients[0].name == "caller"
     result = fleet.run(2.0)
     assert len(result) == pytest.approx(190, abs=6)
@@ -76,7 +78,7 @@ def test_what_happens_every_so_often_happens_to_each_at_a_time_of_its_own():
     happening = {"every": 0.5, "for": 0.1, "spread": True, "do": "freeze"}
     fleet = Scenario(SMALL | {"happenings": [happening]}).fleet()
     fleet.run(2.0)
-    assert [replica.freezes for replica in fleet.replicas] == [4, 4, 4]
+    assert [replica.freezes for replica in fleet.replicas] == [4, 4, 4, 4]
 
 
 def test_a_policy_takes_the_place_of_the_documents_own():
@@ -99,9 +101,13 @@ WRONG = [
     ("clients.0.arrivals", "bursts", "clients[0].arrivals: must be poisson or uniform"),
     ("replicas.0.serviceTime.shape", "flat", "replicas[0].serviceTime.shape: must be one of"),
     ("replicas.1.workers", 0, "replicas[1].workers: must be a whole number of 1 or more"),
+    ("replicas.2.workers", 2, "replicas[2].admission: Shedding() needs workers=1, not 2"),
+    ("replicas.2.admission.target", 1, "replicas[2].admission.target: is not a field"),
+    ("clients.0.criticality.vital", 1, "clients[0].criticality.vital: is not a field that seawall"),
+    ("clients.0.criticality", {"critical": 0}, "clients[0].criticality: must have a class"),
     ("happenings.0.do", "explode", "happenings[0].do: must be one of slow, speed, fail, rate"),
     ("happenings.0.factor", None, "happenings[0].factor: must be a number, not nothing"),
-    ("happenings.0.replicas", [3], "happenings[0].replicas: must be a list of numbers from 0 to 2"),
+    ("happenings.0.replicas", [4], "happenings[0].replicas: must be a list of numbers from 0 to 3"),
     ("happenings.3.code", "OK", "happenings[3].code: must be a status code"),
     ("happenings.4.for", 1, "happenings[4].for: makes no sense with recover"),
     (

@@ -203,7 +203,7 @@ class Server:
         self._closing.callback(pool.shutdown, wait=False, cancel_futures=True)
         self._grpc = GrpcServer(settings, pool, most)
         self._closing.callback(Descriptors(most).open().close)
-        self._probe = Probe(time.monotonic)
+        self._probe = Probe(self.admission.measuring, time.monotonic)
         traced = spans()
         handlers = self._handlers = Handlers(
             None if traced is None else ServerSpans(traced),

@@ -36,7 +36,6 @@ class UnaryResponse(Rpc):
             raise asyncio.CancelledError
         raise self._error(outcome)  # type: ignore[arg-type]
 
-
     def _cancel_attempt(self, inner: Any) -> None:
         # ``cancel()`` also cancels the task that waits for gRPC's core, and then grpc.aio (seen
         # with 1.85; grpc/grpc#43360) never frees what the core was given: 600 bytes and more for

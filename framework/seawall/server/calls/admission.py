@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from grpc import StatusCode
 
-from seawall.admission.gate import WINDOW, Gate, GatePolicy
+from seawall.admission.gate import Gate, GatePolicy
+from seawall.admission.measuring import TURN, Line, Measuring
 from seawall.admission.queue import Queue, QueuePolicy, Ticket
 from seawall.clock import Clock
 from seawall.context import Inbound
@@ -20,20 +21,10 @@ from seawall.server.calls.requests import PROBED
 from seawall.server.load.probe import Probe
 from seawall.server.settings import Settings
 
-_PROBES: Final = 2
-"""In a window of the gate, once requests have to wait; one before."""
-_REST: Final = 2
-"""Windows without a request after which nothing is measured until the next one."""
-_REQUESTS: Final = 10
-"""A probe goes out after so many requests, so that it costs little of what they cost."""
-_SUSPICIOUS: Final = 0.005
-"""Seconds of waiting from which on probes go out however few requests there are."""
-
-_PUSHBACKS: Final = cycle(
-    [(("grpc-retry-pushback-ms", str(pause)),) for pause in (100, 60, 140, 80, 120, 50, 150, 110)]
-)
+PUSHBACKS: Final = (100, 60, 140, 80, 120, 50, 150, 110)
 """gRFC A6: it was not run; try again after so many milliseconds, which are not the same for all,
 or else all would be back together. Shorter, and they would meet the same again."""
+_PUSHBACKS: Final = cycle([(("grpc-retry-pushback-ms", str(pause)),) for pause in PUSHBACKS])
 
 FREE: Final = Ticket(DEFAULT, 0.0, None)
 """The ticket of requests that no queue counts."""
@@ -45,6 +36,7 @@ class Admission:
 
     def __init__(self, settings: Settings, clock: Clock = time.monotonic) -> None:
         self.gate = Gate(GatePolicy(), clock())
+        self.measuring = Measuring(self.gate)
         self.refused: Counter[tuple[str, str]] = Counter()
         """Requests refused, by class and reason: ``overload`` (the gate) or ``queue``."""
         self.waited: Callable[[Criticality, float], None] = _ignored
@@ -60,12 +52,6 @@ class Admission:
         }
         self._probe: Probe | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._turns = 0
-        self._last = 0
-        self._doors: list[Door] = []
-        self._probed: Door | None = None
-        self._before = 0
-        """Requests that the probed method had had when the probe was sent."""
         self._closed = False
 
     def door(
@@ -80,7 +66,7 @@ class Admission:
         shared = self._shared if not threaded else None if stream else self._threaded
         door = Door(self, path, self._own.get(path, shared), self._clock)
         if probed:
-            self._doors.append(door)
+            self.measuring.add(door)
         return door
 
     def observe(self, probe: Probe) -> None:
@@ -105,65 +91,33 @@ class Admission:
 
     def awake(self) -> None:
         """A request has come in: measure, if nothing is measured yet."""
-        self._last = self._turns
+        self.measuring.awake()
         if self._timer is None and not self._closed:
             self._again()
 
     def _again(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(WINDOW / _PROBES, self._turn)
+        self._timer = asyncio.get_running_loop().call_later(TURN, self._turn)
 
     def _turn(self) -> None:
-        self._turns += 1
-        gate, now = self.gate, self._clock()
-        if self._probe is not None and self._sheds:
-            self._measure(self._probe)
+        now = self._clock()
+        line = self.measuring.turn(now)
+        if line is not None and self._probe is not None and self._sheds:
+            self._probe.send(line)
         for queue in self.queues:
             queue.sweep(now)
-        if self._turns % _PROBES == 0:
-            gate.turn(now)
-        if gate.shedding or self.waiting() or self._turns - self._last < _REST * _PROBES:
-            self._again()
-        else:
+        if self.measuring.idle and not self.waiting():
             self._timer = None
-
-    def _measure(self, probe: Probe) -> None:
-        """Learn from the probe, and send it to the method that has most to do."""
-        under_way, wait = probe.under_way, probe.take()
-        if wait is not None and self._probed is not None:
-            behind = self._probed.passed - self._before
-            self.gate.waited(wait, behind, arrived=not under_way)
-        suspicious = self.gate.shedding or (wait or 0.0) > _SUSPICIOUS
-        busiest = max(self._doors, key=_unprobed, default=None)
-        due = self._turns % _PROBES == 0 and busiest is not None and _unprobed(busiest) >= _REQUESTS
-        if busiest is None or not (suspicious or due):
-            return
-        if probe.send(busiest.path):
-            self._probed, self._before = busiest, busiest.passed
-            for door in self._doors:
-                door.known = door.passed
-
-    def probe_arrived(self) -> None:
-        """The probe has come to a door."""
-        if self._probe is not None:
-            self._probe.arrived()
+        else:
+            self._again()
 
 
-def _unprobed(door: Door) -> int:
-    """Requests that have come since the last probe."""
-    return door.passed - door.known
-
-
-class Door:
+class Door(Line):
     """The way of one method's requests to their handler."""
 
-    __slots__ = ("_admission", "_clock", "_gate", "_queue", "known", "passed", "path")
+    __slots__ = ("_admission", "_clock", "_gate", "_queue")
 
     def __init__(self, admission: Admission, path: str, queue: Queue | None, clock: Clock) -> None:
-        self.path = path
-        self.passed = 0
-        """Requests that have come."""
-        self.known = 0
-        """Those of them that had come when the last probe was sent."""
+        super().__init__(path)
         self._admission = admission
         self._gate = admission.gate
         self._queue = queue
@@ -173,7 +127,7 @@ class Door:
         """A request has come in: its ticket, or None if it is refused."""
         gate, admission = self._gate, self._admission
         if served is PROBED:
-            admission.probe_arrived()
+            admission.measuring.arrived(self._clock())
             return None
         self.passed += 1
         admission.awake()

@@ -15,6 +15,7 @@ from typing import Final
 
 from grpc import aio
 
+from seawall.admission.measuring import Line, Measuring
 from seawall.clock import Clock
 
 PROBE: Final = ("seawall-probe", os.urandom(16).hex())
@@ -29,10 +30,9 @@ _log = logging.getLogger("seawall.server")
 class Probe:
     """Sends requests to its own server, one at a time."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, measuring: Measuring, clock: Clock) -> None:
+        self._measuring = measuring
         self._clock = clock
-        self._sent: float | None = None
-        self._took: float | None = None
         self._channel: aio.Channel | None = None
         self._call: asyncio.Task[None] | None = None
 
@@ -47,39 +47,19 @@ class Probe:
         if self._channel is not None:
             await self._channel.close()
 
-    def send(self, path: str) -> bool:
-        """Send a request to the method at ``path``; False if one is under way."""
+    def send(self, line: Line) -> None:
+        """Send a request to the method at ``line``, unless one is under way."""
         if self._call is not None or self._channel is None:
-            return False
-        self._sent, self._took = self._clock(), None
-        self._call = asyncio.create_task(self._send(self._channel, path))
-        return True
-
-    def arrived(self) -> None:
-        """The one that is under way has come to where handlers begin."""
-        if self._sent is not None and self._took is None:
-            self._took = self._clock() - self._sent
-
-    @property
-    def under_way(self) -> bool:
-        """Whether one has been sent that has not arrived."""
-        return self._sent is not None and self._took is None
-
-    def take(self) -> float | None:
-        """Seconds that the last one waited, which is told once; or that the present one has waited
-        so far. None: there is nothing new."""
-        if self._took is not None:
-            took, self._took, self._sent = self._took, None, None
-            return took
-        return None if self._sent is None else self._clock() - self._sent
+            return
+        self._measuring.sent(line, self._clock())
+        self._call = asyncio.create_task(self._send(self._channel, line.path))
 
     async def _send(self, channel: aio.Channel, path: str) -> None:
         ask: aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path)
         try:
             await ask(b"", timeout=_PATIENCE, metadata=(PROBE,))
         except aio.AioRpcError as error:
-            if self._took is None:
-                self._sent = None  # it was not the queue that it failed at
+            if self._measuring.lost():  # it was not the queue that it failed at
                 _log.debug("no answer from this server's own port: %s", error.details())
         finally:
             self._call = None

@@ -3,7 +3,7 @@
 The clients run the production policies; replicas, network and time are simulated.
 """
 
-from seawall.testing.simulate.admission import Admission
+from seawall.testing.simulate.admission import Admission, Shedding
 from seawall.testing.simulate.client import Client
 from seawall.testing.simulate.distributions import Distribution, fixed, gamma, lognormal
 from seawall.testing.simulate.fleet import Fleet
@@ -19,6 +19,7 @@ __all__ = [
     "Replica",
     "Result",
     "Second",
+    "Shedding",
     "Tally",
     "fixed",
     "gamma",

@@ -36,15 +36,32 @@ class Reported(Failure):
         self.load: LoadReport | None = None
 
 
-class Attempt:
+class Job:
+    """What a replica's workers do: requests, and now and then something of its own."""
+
+    __slots__ = ("begun", "done", "left", "since", "stage")
+
+    def __init__(self, now: float) -> None:
+        self.stage = Stage.UNDER_WAY
+        self.begun = now
+        """When a worker took it."""
+        self.left = 0.0
+        """Seconds of work left at ``since``, at the speed that was meant."""
+        self.since = now
+        self.done: Event | None = None
+        """The end of the work."""
+
+
+class Attempt(Job):
     """An attempt under way: to its driver what gRPC's call object is in production."""
 
     __slots__ = (
-        "arrived", "asks_load", "begun", "connection", "criticality", "done", "driver", "error",
-        "expiry", "failure", "left", "load", "over", "refusal", "since", "stage", "ticket", "timer",
+        "asks_load", "connection", "counted", "criticality", "driver", "error", "expiry",
+        "failure", "load", "over", "refusal", "ticket", "timer",
     )  # fmt: skip
 
     def __init__(self, driver: Driver, endpoint: Endpoint, now: float, *, asks_load: bool) -> None:
+        super().__init__(now)
         self.driver = driver
         self.asks_load = asks_load
         """Whether the answer is to tell the replica's load."""
@@ -62,20 +79,13 @@ class Attempt:
         self.criticality = DEFAULT
         # What follows is its replica's.
         self.ticket: Ticket | None = None
-        """Its place before the workers, if there is admission control."""
-        self.stage = Stage.UNDER_WAY
-        self.arrived = now
-        self.begun = now
-        """When a worker took it."""
-        self.left = 0.0
-        """Seconds of work left at ``since``, at the speed that was meant."""
-        self.since = now
-        self.done: Event | None = None
-        """The end of the work."""
+        """Its place before the workers, if they have a queue of the server's."""
+        self.counted: float | None = None
+        """Since when the meter counts it, as a server does from when a handler begins."""
         self.failure: Reported | None = None
         """What it will be answered with if not with a success."""
-        self.refusal = 0.0
-        """Seconds of work that it is to refuse it; 0 = it isn't refused, or for nothing."""
+        self.refusal: float | None = None
+        """Seconds of work that it is to refuse it; None = it isn't refused."""
 
     def end(self, error: Failure | None) -> None:
         """Its answer has arrived (None: OK), or its connection broke."""

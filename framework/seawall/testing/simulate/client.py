@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from random import Random
 from typing import Any, Final, Literal
 
 from seawall.call import Call, LoadReport, Method, Outcome, Success
 from seawall.config import load_service_config
-from seawall.criticality import DEFAULT, criticality_named
+from seawall.criticality import DEFAULT, Criticality, criticality_named
 from seawall.events import Listener, ignore
 from seawall.pipeline import Pipeline, Reading, Setting
 from seawall.policy.deadline import deadline_of
@@ -54,6 +55,8 @@ class Client:
     service_config: as for ``seawall.connect``; None = the fleet's, else seawall's defaults.
     method: its path.
     options: of every call, as ``seawall.options`` sets them, such as ``{"fallback": 1}``.
+    criticality: how many calls are of which class, in any unit, by chance, as in
+        ``{"critical": 15, "sheddable": 85}``; None = all are of that of ``options``.
     zone: where it runs.
     """
 
@@ -69,6 +72,7 @@ class Client:
         service_config: ServiceConfigLike = None,
         method: str = METHOD,
         options: Mapping[str, Any] | None = None,
+        criticality: Mapping[str, float] | None = None,
         zone: str = "",
         name: str = "",
     ) -> None:
@@ -92,11 +96,15 @@ class Client:
         self._config = service_config
         self._method = Method.from_path(method, idempotent=idempotent)
         self._options = options
+        usual = (options or {}).get("criticality", DEFAULT)
+        self._classes = _classes({usual: 1.0} if criticality is None else criticality)
         self._zone = zone
         self._coming: Event | None = None
         self._taken = False
         self._arrivals: Random
         self._requests: Random
+        self._chance: Random
+        """Of the classes."""
 
     def join(self, world: World) -> None:
         """Live in a fleet, which calls this. Raises ValueError if it is in one already."""
@@ -107,6 +115,7 @@ class Client:
         seed = f"{world.seed}/{self.name}"
         # Sources of chance of their own: another policy meets the same calls at the same times.
         self._arrivals, self._requests = Random(f"{seed}/arrivals"), Random(f"{seed}/requests")
+        self._chance = Random(f"{seed}/criticality")
         given = self._config if self._config is not None else world.service_config
         config = load_service_config(given)
         setting = Setting(
@@ -156,7 +165,10 @@ class Client:
         deadline = deadline_of(now, self._deadline, policy.timeout, None, streaming=False)
         call = Call(self._method, now, deadline)
         call.options = self._options
-        call.criticality = criticality_named((self._options or {}).get("criticality", DEFAULT))
+        classes, sums = self._classes
+        (call.criticality,) = (
+            self._chance.choices(classes, cum_weights=sums) if len(sums) > 1 else classes
+        )
         if self._keys:
             key = str(int(self._requests.random() * self._keys))
             call.request = key.encode()
@@ -172,7 +184,10 @@ class Client:
         code = OK if outcome.ok else outcome.code.name
         took = self.engine.now - call.started
         fallback = outcome.ok and bool(outcome.fallback)
-        self.records.append(Record(self.name, call.started, took, code, attempts, fallback))
+        criticality = call.criticality.name.lower()
+        self.records.append(
+            Record(self.name, call.started, took, code, attempts, fallback, criticality)
+        )
 
     @property
     def limits(self) -> Engine:
@@ -184,6 +199,14 @@ def _checked(rate: float) -> float:
     if not 0 <= rate < 1e9:
         raise ValueError(f"rate must be 0 or more calls a second, not {rate!r}")
     return rate
+
+
+def _classes(shares: Mapping[Any, float]) -> tuple[list[Criticality], list[float]]:
+    """The classes, and the sums of their shares. Raises ValueError if they make no sense."""
+    classes, weights = [criticality_named(name) for name in shares], list(shares.values())
+    if not (all(0 <= weight < 1e9 for weight in weights) and sum(weights) > 0):
+        raise ValueError(f"criticality must give shares above 0, not {dict(shares)!r}")
+    return classes, list(accumulate(weights))
 
 
 def _message(success: Success) -> str:

@@ -1,25 +1,22 @@
-"""A replica of the service, and what can be wrong with it."""
+"""A replica of the service, and what may happen to it; ``intake`` is how it takes requests."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from random import Random
 
 from grpc import StatusCode
 
-from seawall.admission.queue import Queue, Ticket
 from seawall.call import JSON
-from seawall.server.load.meter import Meter
-from seawall.testing.simulate.admission import Admission
+from seawall.testing.simulate.admission import Admission, Shedding
 from seawall.testing.simulate.attempt import Attempt, Reported, Stage
 from seawall.testing.simulate.connection import Connection
 from seawall.testing.simulate.distributions import Distribution, fixed
 from seawall.testing.simulate.engine import Engine
+from seawall.testing.simulate.event_loop import EventLoop
+from seawall.testing.simulate.intake import Intake, Post, Queued, Terms
 from seawall.testing.simulate.result import Tally
-from seawall.testing.simulate.workers import Workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +35,8 @@ class Replica:
     queue: requests that may wait for a worker; more are refused (RESOURCE_EXHAUSTED). None = any.
     drop_expired: what its client has given up leaves the queue; if not, it is worked on for
         nobody.
-    admission: refuse what would wait too long; None = never.
+    admission: refuse what would wait too long; None = never. ``Admission()`` is for a number of
+        workers that is known, ``Shedding()`` for handlers that compute on the event loop.
     metadata: its facts in the registry, such as ``{"weight": 2, "zone": "a"}``.
 
     What may happen to it are methods, to be called at their time by ``Fleet.at``.
@@ -51,14 +49,10 @@ class Replica:
         workers: int | None = None,
         queue: int | None = None,
         drop_expired: bool = True,
-        admission: Admission | None = None,
+        admission: Admission | Shedding | None = None,
         metadata: Mapping[str, JSON] | None = None,
         name: str = "",
     ) -> None:
-        if workers is not None and workers < 1:
-            raise ValueError(f"workers must be 1 or more, or None, not {workers}")
-        if queue is not None and queue < 0:
-            raise ValueError(f"queue must be 0 or more, or None, not {queue}")
         self.name = name
         self.metadata: Mapping[str, JSON] = metadata or {}
         self.tally = Tally()
@@ -67,20 +61,14 @@ class Replica:
         self.freezes = 0
         """How often it has been frozen."""
         self._draw = service_time if callable(service_time) else fixed(service_time)
-        self._queue = queue
-        self._drop_expired = drop_expired
-        self._admission = admission
+        self._terms = Terms(workers, queue, drop_expired, admission)
         self._speed = 1.0
         self._failing: _Failing | None = None
         self._connections: list[Connection] = []
         self._engine = Engine()
-        self._door = self._new_door(workers)
-        self._held: list[Attempt] = []
-        """What has come in while it is frozen."""
         self._random = Random(0)
-        self._workers = Workers(self._engine, workers, self._begin, self._finished)
-        self._meter = self._new_meter()
         self._taken = False
+        self._begin_intake()
 
     def __repr__(self) -> str:
         state = "dead" if self.is_dead else "frozen" if self.is_frozen else f"x{self._speed:g}"
@@ -92,9 +80,7 @@ class Replica:
             raise ValueError(f"{self.name} is in a fleet already; each fleet needs its own")
         self._taken = True
         self._engine, self._random = engine, random
-        self._meter = self._new_meter()
-        self._workers = Workers(engine, self._workers.count, self._begin, self._finished)
-        self._workers.set_speed(0.0 if self.is_frozen else self._speed)
+        self._begin_intake()
 
     def connect(self, connection: Connection) -> None:
         """A client wants to be connected, and to know when that is no longer so."""
@@ -103,8 +89,7 @@ class Replica:
     @property
     def in_flight(self) -> int:
         """Requests that it works on or that wait."""
-        waiting = 0 if self._door is None else self._door.waiting
-        return self._workers.in_flight + waiting + len(self._held)
+        return self._intake.in_flight
 
     # --- what may happen to it ------------------------------------------------------------
 
@@ -120,7 +105,7 @@ class Replica:
             raise ValueError(f"speed must be above 0, not {factor!r}; freeze() stops it")
         self._speed = factor
         if not self.is_frozen:
-            self._workers.set_speed(factor)
+            self._intake.set_speed(factor)
 
     def freeze(self) -> None:
         """Do nothing until ``thaw``, as a process that is stopped: its connections stay open and
@@ -129,7 +114,7 @@ class Replica:
             return
         self.is_frozen = True
         self.freezes += 1
-        self._workers.set_speed(0.0)
+        self._intake.set_speed(0.0)
         for connection in self._connections:
             connection.frozen()
 
@@ -137,10 +122,7 @@ class Replica:
         """Go on after ``freeze``."""
         if self.is_frozen:
             self.is_frozen = False
-            self._workers.set_speed(self._speed)
-            held, self._held = self._held, []
-            for attempt in held:
-                self._take(attempt)
+            self._intake.set_speed(self._speed)
 
     def fail(
         self, code: str | StatusCode = "UNAVAILABLE", after: float = 0.001, share: float = 1.0
@@ -158,10 +140,7 @@ class Replica:
         if self.is_dead:
             return
         self.is_dead, self.is_frozen = True, False
-        self.tally.lost += self.in_flight
-        self._workers.clear()
-        self._held.clear()
-        self._door = self._new_door(self._workers.count)
+        self.tally.lost += self._intake.clear()
         for connection in self._connections:
             connection.reset()
 
@@ -170,8 +149,8 @@ class Replica:
         if self.is_dead:
             self.is_dead = False
             self.heal()
-            self._meter = self._new_meter()
-            self.speed(1.0)
+            self._speed = 1.0
+            self._begin_intake()
 
     def recover(self) -> None:
         """Be well again, whatever was wrong."""
@@ -187,121 +166,31 @@ class Replica:
         if self.is_dead or attempt.stage is Stage.OVER:
             return  # its connection is gone, and the client learns that from there
         self.tally.arrived += 1
-        attempt.arrived = self._engine.now
-        if self._door is not None and self.is_frozen:
-            self._held.append(attempt)
-        else:
-            self._take(attempt)
+        self._intake.take(attempt)
 
     def forget(self, attempt: Attempt, *, lost: bool = False) -> None:
         """The client has given a request up; ``lost``: its connection broke."""
-        if attempt.stage is Stage.WAITING and self._drop_expired:
-            if attempt.ticket is None:
-                self._workers.leave(attempt)
-                self._meter.end(attempt.arrived, failed=True)
-            else:
-                attempt.stage = Stage.OVER
-            self._leave(attempt)
-            self.tally.dropped += 1
+        if attempt.stage is Stage.WAITING:
+            self._intake.forget(attempt)
         elif lost and attempt.stage is Stage.UNDER_WAY:
             attempt.stage = Stage.OVER
 
-    def _take(self, attempt: Attempt) -> None:
-        """Decide about a request: work on it, have it wait, or refuse it."""
-        workers, door = self._workers, self._door
-        full = self._queue is not None and self.in_flight >= (workers.count or 0) + self._queue
-        if workers.count is not None and not workers.free and full and not self.is_frozen:
-            self._refuse(attempt)
-            return
-        if door is None:
-            self._begin_work(attempt)
-            return
-        ticket = door.enter(attempt.criticality, self._engine.now, attempt.expiry)
-        if ticket is None:
-            self._refuse(attempt)
-        elif ticket.admitted:
-            attempt.ticket = ticket
-            self._begin_work(attempt)
-        else:
-            attempt.ticket, attempt.stage = ticket, Stage.WAITING
-            ticket.tell = partial(self._told, attempt, ticket)
-
-    def _told(self, attempt: Attempt, ticket: Ticket) -> None:
-        """A request that waited is admitted, or has waited too long."""
-        if attempt.stage is Stage.OVER:
-            self._leave(attempt)
-        elif ticket.admitted:
-            self._begin_work(attempt)
-        else:
-            attempt.ticket = None
-            self._refuse(attempt)
-
-    def _begin_work(self, attempt: Attempt) -> None:
-        self._meter.begin()
-        self._workers.put(attempt)
-
-    def _leave(self, attempt: Attempt) -> None:
-        ticket, attempt.ticket = attempt.ticket, None
-        if ticket is not None and self._door is not None:
-            self._door.leave(ticket, self._engine.now)
-
-    def _refuse(self, attempt: Attempt) -> None:
-        self.tally.refused += 1
-        admission = self._admission or Admission()
-        attempt.refusal = admission.cost
-        attempt.failure = Reported(
-            StatusCode.RESOURCE_EXHAUSTED, f"{self.name} is overloaded", pushback=admission.pushback
-        )
-        if admission.cost:
-            self._meter.begin()
-            self._workers.put_first(attempt)
-        else:
-            attempt.stage = Stage.OVER
-            self._answer(attempt)
-
-    def _begin(self, attempt: Attempt) -> float:
+    def _work(self, attempt: Attempt) -> float:
         """How many seconds of work a request is."""
-        if attempt.refusal:
-            return attempt.refusal
         failing = self._failing
         if failing is not None and self._random.random() < failing.share:
             attempt.failure = Reported(failing.code, f"{self.name} fails")
             return failing.after
         return self._draw(self._random)
 
-    def _finished(self, attempt: Attempt) -> None:
-        failure, tally = attempt.failure, self.tally
-        worked = self._engine.now - attempt.begun
-        tally.busy += worked
-        self._meter.end(attempt.arrived, failed=failure is not None)
-        if failure is None:
-            tally.answered += 1
-        elif not attempt.refusal:
-            tally.failed += 1
-        self._leave(attempt)
-        self._answer(attempt)
-
-    def _answer(self, attempt: Attempt) -> None:
-        if attempt.over:
-            return  # nobody waits for it
-        failure = attempt.failure
-        if attempt.asks_load:
-            attempt.load = self._meter.report()
-            if failure is not None:
-                failure.load = attempt.load
-        attempt.connection.reply(attempt, failure)
-
-    def _new_door(self, workers: int | None) -> Queue | None:
-        if self._admission is None or workers is None:
-            return None
-        return self._admission.queue(workers)
-
-    def _new_meter(self) -> Meter:
-        """What the production server counts its requests with; its CPU is the workers' time."""
-        return Meter(self._engine, self._cpu_time, self._waiting)
-
-    def _waiting(self) -> int:
-        return 0 if self._door is None else self._door.waiting
-
-    def _cpu_time(self) -> float:
-        return self.tally.busy / (self._workers.count or math.inf)
+    def _begin_intake(self) -> None:
+        """Take requests as a process does that has just started."""
+        terms, post = self._terms, Post(self._engine, self.name, self.tally, self._work)
+        admission = terms.admission
+        if isinstance(admission, Shedding):
+            self._intake: Intake = EventLoop(terms, post)
+        elif admission is not None and terms.workers is not None:
+            self._intake = Queued(terms, post, admission.queue(terms.workers))
+        else:
+            self._intake = Intake(terms, post)
+        self._intake.set_speed(0.0 if self.is_frozen else self._speed)

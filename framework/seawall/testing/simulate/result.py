@@ -25,6 +25,8 @@ class Record(NamedTuple):
     """How many were sent."""
     fallback: bool = False
     """Answered by the fallback: OK to its caller, and not counted as a success."""
+    criticality: str = "critical"
+    """Its class."""
 
 
 @dataclass(slots=True)
@@ -38,7 +40,7 @@ class Tally:
     failed: int = 0
     """Answered with the error of ``Replica.fail``."""
     refused: int = 0
-    """For a full queue, or by ``Admission``."""
+    """For a full queue, or by ``Admission`` or ``Shedding``."""
     dropped: int = 0
     """Left the queue because the client had given up."""
     lost: int = 0
@@ -114,9 +116,14 @@ class Result:
             seconds.setdefault(int(record.started), []).append(record)
         return [_second(start, seconds[start], within) for start in sorted(seconds)]
 
-    def of(self, client: str) -> Result:
-        """The calls of one client alone."""
-        return Result([r for r in self.records if r.client == client], self.duration, self.tallies)
+    def of(self, client: str | None = None, *, criticality: str | None = None) -> Result:
+        """The calls of one client alone, or of one class, or both."""
+        chosen = [
+            record
+            for record in self.records
+            if client in (None, record.client) and criticality in (None, record.criticality)
+        ]
+        return Result(chosen, self.duration, self.tallies)
 
     def __len__(self) -> int:
         """How many calls there were."""

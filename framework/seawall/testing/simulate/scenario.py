@@ -10,9 +10,10 @@ from random import Random
 from typing import Any, Final
 
 from seawall.config import load_service_config
+from seawall.criticality import BY_NAME
 from seawall.errors import ConfigError
 from seawall.fields import Fields
-from seawall.testing.simulate.admission import Admission
+from seawall.testing.simulate.admission import PUSHBACKS, Admission, Shedding, unfit
 from seawall.testing.simulate.client import METHOD, POISSON, UNIFORM, Client, ServiceConfigLike
 from seawall.testing.simulate.distributions import Distribution, fixed, gamma, lognormal
 from seawall.testing.simulate.fleet import Fleet
@@ -63,6 +64,8 @@ class Scenario:
         if not replicas or not clients:
             missing = "clients" if replicas else "replicas"
             raise top.wrong("must list at least one, or nothing happens", missing)
+        self.classes = _classes(document.get("clients") or ())
+        """The classes of its calls, the most critical first; none if its clients don't say."""
         self._happenings = [
             read_happening(fields, raw, len(replicas), len(clients))
             for fields, raw in _pairs(top, document, "happenings")
@@ -125,19 +128,28 @@ def _window(name: str, span: object, top: Fields) -> Window:
     raise top.wrong(f"must be [from, to] in seconds, not {span!r}", f"windows.{name}")
 
 
+def _classes(clients: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    named = {name for client in clients for name in client.get("criticality") or ()}
+    return tuple(name for name in reversed(BY_NAME) if name in named)
+
+
 def _read_replicas(fields: Fields, raw: Mapping[str, Any]) -> list[Replica]:
     fields.only(
         "count", "name", "serviceTime", "workers", "queue", "dropExpired", "admission", "metadata"
     )
     fields.child("metadata")
-    admission = fields.child("admission")
+    inner = fields.child("admission")
+    admission = None if inner is None else _admission(inner)
+    workers = fields.integer("workers", 0, least=1) or None
+    if problem := unfit(workers, admission):
+        raise fields.wrong(problem, "admission")
     return [
         Replica(
             _service_time(fields, raw.get("serviceTime")),
-            workers=fields.integer("workers", 0, least=1) or None,
+            workers=workers,
             queue=None if raw.get("queue") is None else fields.integer("queue", least=0),
             drop_expired=fields.flag("dropExpired") is not False,
-            admission=None if admission is None else _admission(admission),
+            admission=admission,
             metadata=raw.get("metadata"),
             name=name,
         )
@@ -148,7 +160,7 @@ def _read_replicas(fields: Fields, raw: Mapping[str, Any]) -> list[Replica]:
 def _read_clients(fields: Fields, raw: Mapping[str, Any]) -> list[Client]:
     fields.only(
         "count", "name", "rate", "deadline", "idempotent", "arrivals", "batch", "keys",
-        "method", "zone", "serviceConfig",
+        "method", "zone", "serviceConfig", "criticality",
     )  # fmt: skip
     config = _service_config(fields, raw)
     arrivals = fields.text("arrivals") or POISSON
@@ -162,6 +174,7 @@ def _read_clients(fields: Fields, raw: Mapping[str, Any]) -> list[Client]:
             arrivals=UNIFORM if arrivals == UNIFORM else POISSON,
             batch=fields.integer("batch", 1, least=1),
             keys=fields.integer("keys", 0, least=0),
+            criticality=_criticality(fields.child("criticality")),
             zone=fields.text("zone"),
             service_config=config,
             method=fields.text("method") or METHOD,
@@ -180,6 +193,17 @@ def _service_config(fields: Fields, raw: Mapping[str, Any]) -> Mapping[str, Any]
             at = f"serviceConfig.{error.path}" if error.path else "serviceConfig"
             raise fields.wrong(error.problem, at) from None
     return config
+
+
+def _criticality(fields: Fields | None) -> Mapping[str, float] | None:
+    """How many calls are of which class."""
+    if fields is None:
+        return None
+    fields.only(*BY_NAME)
+    shares = {name: fields.number(name, least=0, most=1e6) for name in fields.names}
+    if not sum(shares.values()) > 0:
+        raise fields.wrong("must have a class with a share above 0")
+    return shares
 
 
 def _names(fields: Fields) -> list[str]:
@@ -202,8 +226,14 @@ def _service_time(fields: Fields, value: object) -> Distribution:
     )
 
 
-def _admission(fields: Fields) -> Admission:
-    fields.only("target", "pushback", "cost")
+def _admission(fields: Fields) -> Admission | Shedding:
+    if fields.flag("shedding") is True:
+        fields.only("shedding", "pushback", "cost")
+        return Shedding(
+            pushback=fields.number("pushback") if "pushback" in fields else PUSHBACKS,
+            cost=fields.number("cost", Shedding().cost, least=0),
+        )
+    fields.only("shedding", "target", "pushback", "cost")
     default = Admission()
     pushback = fields.number("pushback", -1.0)
     return Admission(

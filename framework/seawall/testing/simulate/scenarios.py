@@ -80,6 +80,29 @@ BUILT_IN: Final[Mapping[str, Document]] = {
         "clients": [{"count": 20, "rate": 60, "deadline": 1}],
         "happenings": [{"at": 10, "for": 10, "do": "rate", "rate": 200}],
     },
+    "cpu-bound": {
+        "about": "Clients call at 5 times what a replica can do, from 3 to 13 s. Its handlers "
+        "compute on the event loop, so nobody knows how many are too many: it sheds by how long "
+        "requests wait, the sheddable ones first.",
+        "seconds": 18,
+        "windows": {"overload": [4, 13], "after 2 s": [15, 18]},
+        "replicas": [
+            {
+                "serviceTime": {"mean": 0.0023, "cv": 0.15},
+                "workers": 1,
+                "admission": {"shedding": True},
+            }
+        ],
+        "clients": [
+            {
+                "count": 4,
+                "rate": 75,
+                "deadline": 0.5,
+                "criticality": {"critical": 15, "sheddable": 85},
+            }
+        ],
+        "happenings": [{"at": 3, "for": 10, "do": "rate", "rate": 540}],
+    },
 }
 
 

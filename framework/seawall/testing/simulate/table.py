@@ -13,6 +13,7 @@ Row = Sequence[str]
 def summary(scenario: Scenario, results: Iterable[tuple[str, Result]]) -> str:
     """The results of one scenario under several policies, as (policy, result)."""
     head = ["policy", "calls", "good %"]
+    head += [f"{name} %" for name in scenario.classes]
     head += [f"{window.name} %" for window in scenario.windows]
     head += ["p50 ms", "p99 ms", "p99.9 ms", "attempts", "errors"]
     return aligned([head, *(_row(scenario, name, result) for name, result in results)])
@@ -51,6 +52,7 @@ def aligned(rows: Sequence[Row]) -> str:
 
 def _row(scenario: Scenario, name: str, result: Result) -> Row:
     within = scenario.within
+    classes = [result.of(criticality=name) for name in scenario.classes]
     windows = [
         _percent(result.success(window.since, window.until, within=within))
         if window.since < result.duration
@@ -61,6 +63,7 @@ def _row(scenario: Scenario, name: str, result: Result) -> Row:
         name,
         str(len(result)),
         _percent(result.success(within=within)),
+        *(_percent(one.success(within=within)) if len(one) else "-" for one in classes),
         *windows,
         *(_ms(result.latency(quantile)) for quantile in (0.5, 0.99, 0.999)),
         f"{result.attempts_per_call():.3f}",

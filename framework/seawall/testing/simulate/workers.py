@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from seawall.testing.simulate.attempt import Attempt, Stage
+from seawall.testing.simulate.attempt import Job, Stage
 from seawall.testing.simulate.engine import Engine
 
 
 class Workers:
     """Work on requests, ``count`` at a time (None = any number), at a speed that may change.
 
-    ``begin(attempt)`` says how many seconds of work a request is when its turn comes;
-    ``finished(attempt)`` is called when it is done.
+    ``begin(job)`` says how many seconds of work a request is when its turn comes;
+    ``finished(job)`` is called when it is done.
     """
 
     __slots__ = ("_begin", "_engine", "_finished", "_gone", "_queue", "_running", "_speed", "count")
@@ -22,16 +22,16 @@ class Workers:
         self,
         engine: Engine,
         count: int | None,
-        begin: Callable[[Attempt], float],
-        finished: Callable[[Attempt], None],
+        begin: Callable[[Job], float],
+        finished: Callable[[Job], None],
     ) -> None:
         self.count = count
         self._engine = engine
         self._begin = begin
         self._finished = finished
         self._speed = 1.0
-        self._running: dict[Attempt, None] = {}
-        self._queue: deque[Attempt] = deque()
+        self._running: dict[Job, None] = {}
+        self._queue: deque[Job] = deque()
         self._gone = 0
         """Those in the queue that have left it: found out when their turn comes."""
 
@@ -46,37 +46,42 @@ class Workers:
         return len(self._running) + len(self._queue) - self._gone
 
     @property
+    def stopped(self) -> bool:
+        """Whether nothing is done."""
+        return self._speed == 0
+
+    @property
     def free(self) -> bool:
         """Whether a request that comes now is begun at once."""
         return self._speed > 0 and (self.count is None or len(self._running) < self.count)
 
-    def put(self, attempt: Attempt) -> None:
+    def put(self, job: Job) -> None:
         """Take a request in."""
-        if self.free:
-            self._start(attempt)
+        if self.free and not self._queue:
+            self._start(job)
         else:
-            attempt.stage = Stage.WAITING
-            self._queue.append(attempt)
+            job.stage = Stage.WAITING
+            self._queue.append(job)
 
-    def put_first(self, attempt: Attempt) -> None:
+    def put_first(self, job: Job) -> None:
         """Take a request in before all that wait."""
-        attempt.stage = Stage.WAITING
-        self._queue.appendleft(attempt)
+        job.stage = Stage.WAITING
+        self._queue.appendleft(job)
         self._next()
 
-    def leave(self, attempt: Attempt) -> None:
+    def leave(self, job: Job) -> None:
         """A request that waits leaves the queue."""
-        attempt.stage = Stage.OVER
+        job.stage = Stage.OVER
         self._gone += 1
 
     def clear(self) -> int:
         """Drop all; returns how many there were."""
         count = self.in_flight
-        for attempt in (*self._running, *self._queue):
-            attempt.stage = Stage.OVER
-            if attempt.done is not None:
-                attempt.done.cancel()
-                attempt.done = None
+        for job in (*self._running, *self._queue):
+            job.stage = Stage.OVER
+            if job.done is not None:
+                job.done.cancel()
+                job.done = None
         self._running.clear()
         self._queue.clear()
         self._gone = 0
@@ -86,29 +91,29 @@ class Workers:
         """Work at ``speed`` times what was meant, from now on, on what is in hand as well; 0 stops
         all."""
         now = self._engine.now
-        for attempt in self._running:
-            attempt.left = max(0.0, attempt.left - (now - attempt.since) * self._speed)
-            attempt.since = now
-            if attempt.done is not None:
-                attempt.done.cancel()
-                attempt.done = None
+        for job in self._running:
+            job.left = max(0.0, job.left - (now - job.since) * self._speed)
+            job.since = now
+            if job.done is not None:
+                job.done.cancel()
+                job.done = None
             if speed > 0:
-                attempt.done = self._engine.after(attempt.left / speed, self._finish, attempt)
+                job.done = self._engine.after(job.left / speed, self._finish, job)
         self._speed = speed
         self._next()
 
-    def _start(self, attempt: Attempt) -> None:
+    def _start(self, job: Job) -> None:
         engine = self._engine
-        attempt.stage = Stage.RUNNING
-        attempt.begun = attempt.since = engine.now
-        attempt.left = self._begin(attempt)
-        self._running[attempt] = None
-        attempt.done = engine.after(attempt.left / self._speed, self._finish, attempt)
+        job.stage = Stage.RUNNING
+        job.begun = job.since = engine.now
+        self._running[job] = None  # it has its worker while it says how much it is
+        job.left = self._begin(job)
+        job.done = engine.after(job.left / self._speed, self._finish, job)
 
-    def _finish(self, attempt: Attempt) -> None:
-        del self._running[attempt]
-        attempt.stage, attempt.done = Stage.OVER, None  # no cycles: they cost three quarters
-        self._finished(attempt)
+    def _finish(self, job: Job) -> None:
+        del self._running[job]
+        job.stage, job.done = Stage.OVER, None  # no cycles: they cost three quarters
+        self._finished(job)
         if self._queue:
             self._next()
 
@@ -116,8 +121,8 @@ class Workers:
         """Give free workers what waits."""
         queue = self._queue
         while queue and self.free:
-            attempt = queue.popleft()
-            if attempt.stage is Stage.OVER:
+            job = queue.popleft()
+            if job.stage is Stage.OVER:
                 self._gone -= 1
             else:
-                self._start(attempt)
+                self._start(job)
