@@ -19,7 +19,7 @@ from seawall.context import inbound
 from seawall.server.calls.admission import Admission, Door, refuse
 from seawall.server.calls.requests import ended, inbound_of, report
 from seawall.server.calls.statuses import status_of
-from seawall.server.calls.steps import in_steps
+from seawall.server.calls.steps import in_a_thread, in_steps
 from seawall.server.calls.threads import GRPC_OWN, HandlerPool, Threaded
 from seawall.server.calls.under_way import UnderWay
 from seawall.server.calls.unreadable import readable, reading
@@ -85,6 +85,8 @@ class Handlers:
         )
         if inspect.iscoroutinefunction(function):
             return self._coroutine(function, path, door)
+        if request_streaming and not response_streaming:
+            return self._coroutine(in_a_thread(function, self._pool), path, door)
         if not response_streaming:
             return self._threaded.function(function, path, door)
         if not asynchronous:

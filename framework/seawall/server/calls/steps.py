@@ -1,8 +1,10 @@
-"""``def`` handlers that yield: run in steps, so that a thread is taken for one message at a time.
+"""``def`` handlers of streams, whose messages come and go on the event loop.
 
-grpc.aio (seen with 1.85) keeps a thread for the whole stream, and if the caller goes away in the
-middle it waits in that thread for ever: after as many cancelled streams as there are threads no
-``def`` handler runs any more.
+Those that yield are run in steps, so that a thread is taken for one message at a time. grpc.aio
+(seen with 1.85) keeps a thread for the whole stream, and if the caller goes away in the middle it
+waits in that thread for ever: after as many cancelled streams as there are threads no ``def``
+handler runs any more. And those that read see then that there are no more requests, so that half
+an upload looks like a whole one; here they get an error.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from functools import partial
 from importlib import import_module
@@ -18,8 +20,12 @@ from typing import Any, Final, Protocol
 
 from grpc import StatusCode
 
+from seawall.statuses import Cancelled
+
 _core: Any = import_module("grpc._cython.cygrpc")
 _END: Final = object()
+_NOTICE: Final = 0.002
+"""Seconds after the last message of a call within which it is known whether that was cancelled."""
 
 _log = logging.getLogger("seawall.server")
 
@@ -40,17 +46,38 @@ def in_steps(
     """
 
     async def messages(request: Any, context: Any) -> AsyncIterator[Any]:
-        if request_streaming:
-            request = _Requests(request, asyncio.get_running_loop())
-        begin = partial(function, request, NotingContext(_core._SyncServicerContext(context)))
+        requests = _Requests(request, context) if request_streaming else None
+        begin = partial(function, requests or request, sync_context(context))
         steps = _Steps(begin, pool, path)
         try:
             while (message := await steps.next()) is not _END:
                 yield message
         finally:
+            if requests is not None:
+                requests.end()
             steps.close()
 
     return messages
+
+
+def in_a_thread(function: Callable[..., Any], pool: Pool) -> Callable[..., Awaitable[Any]]:
+    """A coroutine function that does what ``function`` does, which reads a stream of requests and
+    returns one response, in a thread of ``pool``."""
+
+    async def response(messages: Any, context: Any) -> Any:
+        requests = _Requests(messages, context)
+        run = partial(function, requests, sync_context(context))
+        try:
+            return await asyncio.wrap_future(pool.begin(contextvars.copy_context().run, (run,)))
+        finally:
+            requests.end()
+
+    return response
+
+
+def sync_context(context: Any) -> NotingContext:
+    """gRPC's context for ``def`` handlers, of a call whose context is the one for others."""
+    return NotingContext(_core._SyncServicerContext(context))
 
 
 class _Steps:
@@ -104,19 +131,35 @@ class _Steps:
 class _Requests:
     """The messages of a caller, for a thread."""
 
-    def __init__(self, messages: Any, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, messages: Any, context: Any) -> None:
         self._messages = messages
-        self._loop = loop
+        self._context = context
+        self._loop = asyncio.get_running_loop()
+        self._ended = False
+
+    def end(self) -> None:
+        """The call has ended: whoever goes on reading is told so. Called on the event loop."""
+        self._ended = True
 
     def __iter__(self) -> _Requests:
         return self
 
     def __next__(self) -> Any:
-        coming = asyncio.run_coroutine_threadsafe(self._messages.__anext__(), self._loop)
+        message = asyncio.run_coroutine_threadsafe(self._next(), self._loop).result()
+        if message is _END:
+            raise StopIteration
+        return message
+
+    async def _next(self) -> Any:
         try:
-            return coming.result()
+            if not self._ended:
+                return await self._messages.__anext__()
         except StopAsyncIteration:
-            raise StopIteration from None
+            # The end of the requests and the end of the call look the same at first.
+            await asyncio.sleep(_NOTICE)
+        if self._ended or self._context.cancelled():
+            raise Cancelled("the caller went away before it had sent all its requests")
+        return _END
 
 
 class NotingContext:
