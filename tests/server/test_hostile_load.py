@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import resource
-import signal
 import struct
 
 import pytest
 from grpc import StatusCode, aio
 
-from seawall.server.listening import descriptors
-from seawall.server.listening.descriptors import Descriptors, most_connections
 from tests.echo import EchoService
-from tests.hostile import ECHO, HELLO, SAY, DefEcho, Target
+from tests.hostile import ECHO, HELLO, DefEcho, Target
 from tests.http2 import (
     DATA,
     Raw,
@@ -25,7 +20,6 @@ from tests.http2 import (
 )
 from tests.protos import echo_pb2 as pb
 from tests.protos import echo_pb2_grpc as pb_grpc
-from tests.supervisor.programs import SEAWALL, Command
 from tests.transport.test_unary import until
 
 LARGE = pb.EchoReply(text="x" * 1_000_000)
@@ -157,71 +151,3 @@ async def test_def_handlers_that_all_wait_for_their_callers(own):
                 call.cancel()
             await until(lambda: service.server.meter.in_flight == 0)
             assert (await stub.Say(pb.EchoRequest(text="hello"))).text == "hello"
-
-
-def test_how_many_connections_fit(monkeypatch):
-    def fitting(limit):
-        monkeypatch.setattr(resource, "getrlimit", lambda which: (limit, limit))
-        return most_connections()
-
-    assert [fitting(limit) for limit in (2, 64, 256, 1024, 1 << 20)] == [1, 32, 192, 922, 943719]
-    assert fitting(resource.RLIM_INFINITY) is None
-
-
-async def test_few_descriptors_are_told_once_until_they_are_free_again(monkeypatch, caplog):
-    monkeypatch.setattr(descriptors, "_EVERY", 0.001)
-    free = [10]
-    looks = []
-
-    def lowest() -> int:
-        looks.append(free[0])
-        return free[0]
-
-    monkeypatch.setattr(descriptors, "_lowest_free", lowest)
-    watch = Descriptors(20).open()
-    with caplog.at_level(logging.INFO, "seawall.server"):
-        for now in (19, 20, 30, 5, 20):
-            free[0] = now
-            await until(lambda now=now: looks[-5:] == [now] * 5)
-    watch.close()
-    said = ["refused" if "are refused" in text else "taken" for text in caplog.messages]
-    assert said == ["refused", "taken", "refused"]
-    assert "ulimit -n" in caplog.messages[0]
-
-
-class Limited(Command):
-    """A server that may have 128 descriptors."""
-
-    def __init__(self) -> None:
-        program = f"ulimit -n 128; exec {SEAWALL} run tests.echo:EchoService"
-        super().__init__(
-            program=("sh", "-c", program),
-            SEAWALL_REGISTRY="memory://limited",
-            SEAWALL_UNIX_SOCKET="off",
-            SEAWALL_HOST="127.0.0.1",
-        )
-
-
-async def test_more_connections_than_descriptors():
-    """Those that it has go on, it says why it takes no more, and takes more when some close."""
-    async with asyncio.timeout(40), Limited() as server:
-        port = int((await server.says(r"serving .* at 127\.0\.0\.1:(\d+)"))[1])
-        async with Raw(port) as first:
-            await first.greet()
-            strangers = [Raw(port) for _ in range(200)]
-            for stranger in strangers:
-                await stranger.__aenter__()
-            await server.says("file descriptors are open: new connections are refused")
-            await until(lambda: sum(one.reader.at_eof() for one in strangers) >= 130)
-            await first.call(1, SAY, body=HELLO)
-            assert await first.status(1) == (0, "")
-            for stranger in strangers:
-                await stranger.__aexit__()
-            await server.says("file descriptors are free again")
-            async with Raw(port) as later:
-                await later.greet()
-                await later.call(1, SAY, body=HELLO)
-                assert await later.status(1) == (0, "")
-        server.send(signal.SIGTERM)
-        assert await server.ended() == 0
-        assert len(server.said("new connections are refused")) == 1

@@ -110,6 +110,7 @@ def test_one_that_fails_does_not_hide_the_others(caplog):
     with caplog.at_level(logging.WARNING):
         assert series(metrics, DEPTH) == {("0",): 3}
     assert "Depth can't be measured" in caplog.text
+    assert "ValueError: no" in caplog.text
 
 
 def test_one_that_is_changed_while_it_is_read_is_read_again():

@@ -102,6 +102,7 @@ class Endpoint:
             end.close()
 
     def _accept(self) -> None:
+        failing = False
         with selectors.DefaultSelector() as selector:
             selector.register(self._listener, selectors.EVENT_READ)
             selector.register(self._woken, selectors.EVENT_READ)
@@ -114,9 +115,12 @@ class Endpoint:
                 except BlockingIOError:
                     continue  # it was gone again
                 except OSError as error:  # no file descriptors left, as a rule
-                    _log.warning("a request for metrics can't be accepted: %s", error)
+                    if not failing:  # said once: it is tried ten times a second
+                        _log.warning("requests for metrics can't be accepted: %s", error)
+                    failing = True
                     time.sleep(0.1)
                     continue
+                failing = False
                 self._begin(connection)
 
     def _begin(self, connection: socket.socket) -> None:

@@ -188,12 +188,14 @@ class Metrics:
 
 
 def _readings(owner: Any, read: Callable[[Any], Iterable[Reading]]) -> list[Reading]:
+    problem: Exception | None = None
     for _ in range(3):
         try:
             return list(read(owner))
-        except RuntimeError:  # what it looks at was changed by its own thread at this moment
-            continue
-        except Exception:
+        except RuntimeError as error:
+            problem = error  # what it looks at was changed by its own thread at this moment
+        except Exception as error:
+            problem = error
             break
-    _log.warning("%s can't be measured", type(owner).__name__, exc_info=True)
+    _log.warning("%s can't be measured", type(owner).__name__, exc_info=problem)
     return []

@@ -39,6 +39,7 @@ from seawall.server.health.servicer import (
     listing,
     too_many,
 )
+from seawall.server.listening.descriptors import most_probes
 from seawall.server.listening.ports import why_not_bound
 from seawall.transport.keepalive import SERVER_OPTIONS
 
@@ -51,6 +52,10 @@ _POLL: Final = 0.2
 of it, and the thread that sees the block must not wait for a client that reads slowly."""
 _LARGEST: Final = 4096
 """Bytes of a request: it holds a name."""
+_IDLE_MS: Final = 25_000
+"""After which who is connected and asks nothing is let go: connections are few here. Who probes
+every 20 s or more often keeps his; three bad probes 10 s apart, after which much is restarted, take
+longer."""
 _STOP: Final = 2.0
 
 _MEND: Final = "name another one (health_address=, SEAWALL_HEALTH)"
@@ -154,6 +159,8 @@ class HealthListener:
                 *SERVER_OPTIONS,
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_receive_message_length", _LARGEST),
+                ("grpc.max_allowed_incoming_connections", most_probes()),
+                ("grpc.max_connection_idle_ms", _IDLE_MS),
             ],
             maximum_concurrent_rpcs=_MOST_REQUESTS,
         )
