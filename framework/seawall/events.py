@@ -223,6 +223,15 @@ class ServiceReady(Repair):
     """Seconds for which it was not ready."""
 
 
+class ServerFailed(Event):
+    """gRPC takes no more calls in this process, as what takes them in has failed: the server stops
+    in good order, and ``run`` returns 1, for whoever watches it to start another one."""
+
+    level: ClassVar[str] = "error"
+    address: str
+    problem: str
+
+
 class LoopBlocked(Event):
     """The event loop did not turn for a while. Told when it turns again, for every such time; the
     log names each place once, with its stack, while it is blocked."""

@@ -21,7 +21,8 @@ from grpc_reflection.v1alpha import reflection
 
 from seawall.assembly import connect, registry_at
 from seawall.call import JSON
-from seawall.errors import ServiceError
+from seawall.errors import ServiceError, in_words
+from seawall.events import ServerFailed
 from seawall.registry.base import Registry
 from seawall.server.calls.admission import Admission
 from seawall.server.calls.handlers import Handlers
@@ -69,6 +70,8 @@ class Server:
         self._stopping: asyncio.Task[None] | None = None
         self.ended = False
         """Whether it has been stopped, or has failed to start."""
+        self.broken = asyncio.Event()
+        """Set when gRPC takes no more calls, though nobody has asked for a stop: one has begun."""
         self._announcement: Announcement | None = None
         self._presence: Presence | None = None
         self._health_listener: HealthListener | None = None
@@ -130,6 +133,12 @@ class Server:
     def health_address(self) -> str | None:
         """Where health is answered beside the event loop; None = nowhere."""
         return self._health_listener.address if self._health_listener is not None else None
+
+    def _failed(self, error: BaseException) -> None:
+        if self._stopping is None:
+            self._listener(ServerFailed(self.address, in_words(error)))
+            self.broken.set()
+            self._stopping = asyncio.create_task(self._stop())
 
     def _present(self, service: Service) -> Presence:
         if self._presence is None or self._stopping is not None:
@@ -201,7 +210,7 @@ class Server:
         settings, most = self._settings, most_connections()
         pool = HandlerPool(settings.threads or 0)
         self._closing.callback(pool.shutdown, wait=False, cancel_futures=True)
-        self._grpc = GrpcServer(settings, pool, most)
+        self._grpc = GrpcServer(settings, pool, most, self._failed)
         self._closing.callback(Descriptors(most).open().close)
         self._probe = Probe(self.admission.measuring, time.monotonic)
         traced = spans()

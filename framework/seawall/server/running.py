@@ -101,13 +101,13 @@ def _serve(
         name = classes[0].__name__.lower()
         set_up_tracing(name)
         set_up_metrics(name)
-        runner.run(_serve_until_asked(classes, settings, link))
-    return 0
+        return runner.run(_serve_until_asked(classes, settings, link))
 
 
 async def _serve_until_asked(
     classes: Sequence[type[Service]], settings: dict[str, Any], link: Link | None
-) -> None:
+) -> int:
+    """Returns the exit status: 1 if it had to stop by itself."""
     from seawall.server.lifecycle import Server  # what only supervises needs no server
 
     services = [cls(**settings) for cls in classes]
@@ -123,12 +123,15 @@ async def _serve_until_asked(
             chosen = services[0]._settings.resolved()
             seconds = (chosen.grace or 0.0) + (chosen.settle or 0.0) + _MARGIN
             link.serving(server.address, seconds)
-        await stop
+        broken = asyncio.create_task(server.broken.wait())
+        await asyncio.wait((stop, broken), return_when=asyncio.FIRST_COMPLETED)
+        broken.cancel()
     if link is not None:
         link.leaving()
     stop.cancel()
     await server.stop()
     await asyncio.wait((starting,))
+    return int(server.broken.is_set())
 
 
 def _take_signals(asked: asyncio.Event, link: Link | None) -> None:

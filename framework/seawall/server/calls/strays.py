@@ -13,10 +13,10 @@ is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from threading import Lock
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from grpc import aio
 
@@ -47,8 +47,23 @@ def _fits() -> bool:
     return has_loop and all(hasattr(_core, name) for name in _NEEDED)
 
 
+def when_it_fails(server: aio.Server, tell: Callable[[BaseException], None]) -> None:
+    """Have ``tell`` called if the task ends that takes calls in, with what it failed of. Nobody
+    else would: connections stay open, and ``wait_for_termination`` waits for the last of them."""
+    inner = getattr(server, "_server", None)
+    if isinstance(inner, _Guarded):
+        inner.tell = tell
+
+
 class _Guarded(_PLAIN):  # type: ignore[misc]
     """Hands on the calls of registered methods only."""
+
+    tell: Callable[[BaseException], None] | None = None
+
+    def _serving_task_crash_handler(self, task: asyncio.Task[Any]) -> None:
+        super()._serving_task_crash_handler(task)
+        if self.tell is not None and not task.cancelled() and task.exception() is not None:
+            self.tell(cast(BaseException, task.exception()))
 
     def __init__(self, *args: Any, **named: Any) -> None:
         self._named: set[str] = set()

@@ -54,9 +54,7 @@ class Block:
     def report(self) -> None:
         """Log it, and its end. Runs in a thread of its own, for as long as it lasts."""
         if self.by == _WAITING:
-            what = (
-                "is ready and does not get to run: C code in another thread keeps the " + _WAITING
-            )
+            what = "is ready and does not get to run: C code in another thread keeps " + _WAITING
         elif self.by == _MANY:
             what = f"is behind with {_MANY}: this process is given more than one core can do"
         else:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from seawall.errors import ServiceError
-from seawall.server.calls.strays import GRPC_LOGGERS, make_server
+from seawall.server.calls.strays import GRPC_LOGGERS, make_server, when_it_fails
 from seawall.server.listening.ports import why_not_bound
 from seawall.server.settings import Settings
 from seawall.telemetry.seldom import limit
@@ -26,14 +27,20 @@ class GrpcServer:
     number."""
 
     def __init__(
-        self, settings: Settings, pool: ThreadPoolExecutor, connections: int | None
+        self,
+        settings: Settings,
+        pool: ThreadPoolExecutor,
+        connections: int | None,
+        failed: Callable[[BaseException], None],
     ) -> None:
+        """``failed`` is called if it takes no more calls although nobody has stopped it."""
         options = server_options(
             settings.max_connection_age, settings.grace, settings.max_message_bytes, connections
         )
         limit(*GRPC_LOGGERS)
         self.inner: Any = make_server(migration_thread_pool=pool, options=options)
         """gRPC's own object."""
+        when_it_fails(self.inner, failed)
         self._answering = False
         self._parting: asyncio.Task[None] | None = None
 
