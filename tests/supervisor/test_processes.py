@@ -270,8 +270,9 @@ IN_TERMINAL = """
 import os, signal, sys
 os.setsid()
 os.open(sys.argv[1], os.O_RDWR)
-if sys.argv[2] == "nohup":
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+# Either way, whatever the tests themselves were told.
+told = signal.SIG_IGN if sys.argv[2] == "nohup" else signal.SIG_DFL
+signal.signal(signal.SIGHUP, told)
 os.execv(sys.argv[3], sys.argv[3:])
 """
 
