@@ -279,7 +279,7 @@ class Call:
     """Seconds that the current attempt may take until its first answer; None = no limit."""
     keep_late = False
     """After ``limit`` the attempt goes on beside its successor; the first answer wins."""
-    abandon: Callable[[], bool] | None = None
+    abandon: Callable[[Call], bool] | None = None
     """Asked when ``limit`` has passed: may the attempt be given up for another one?"""
     conclusive: Callable[[Failure], bool] | None = None
     """Asked about the failure of an attempt that was left running: does it end the call?"""
@@ -293,6 +293,10 @@ class Call:
     """Among how many the endpoint was picked."""
     tried: tuple[Endpoint, ...] = ()
     """Where earlier attempts went."""
+    lacking: tuple[Endpoint, ...] = ()
+    """Those of them that vouch that they don't have the method, and ran nothing."""
+    absent: Failure | None = None
+    """What the last of these said: the answer, if everybody has been tried."""
     attempts: list[Attempt] | None = None
     """The failed attempts."""
     notes: list[str] | None = None

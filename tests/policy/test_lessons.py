@@ -75,6 +75,7 @@ class Pressure:
         (Failure(StatusCode.RESOURCE_EXHAUSTED, pushback=0.1), ["refused"]),
         (Failure(StatusCode.DEADLINE_EXCEEDED), []),
         (Failure(StatusCode.UNAVAILABLE, sent=False), []),
+        (Failure(StatusCode.UNIMPLEMENTED, pushback=0.0), []),  # perhaps another service's
     ],
 )
 def test_backpressure_hears_what_was_answered_and_what_was_shed(outcome, heard):

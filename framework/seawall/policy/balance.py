@@ -113,11 +113,11 @@ def _pick(with_: _Balance, candidates: Sequence[Endpoint], call: Call) -> Endpoi
         call.asks_load = True
     endpoint = call.endpoint = with_.picker.pick(candidates, call)
     if len(candidates) == 1 and call.keep_late:
-        call.abandon = partial(_elsewhere, call, group, call.abandon)
+        call.abandon = partial(_elsewhere, group, call.abandon)
     return endpoint
 
 
-def _elsewhere(call: Call, group: Group, allowed: Callable[[], bool] | None) -> bool:
+def _elsewhere(group: Group, allowed: Callable[[Call], bool] | None, call: Call) -> bool:
     """Whether there is an instance by now that has not been tried; asked when a share is spent."""
     others = (e for e in group.ready if e is not call.endpoint and e not in call.tried)
-    return any(others) and (allowed is None or allowed())
+    return any(others) and (allowed is None or allowed(call))

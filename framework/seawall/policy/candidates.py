@@ -35,8 +35,29 @@ def await_candidates(
     if len(admitted) < len(group.ready):
         call.note(_left_out(group, admitted))
     if call.tried:
-        return [e for e in admitted if e not in call.tried] or admitted
+        untried = [e for e in admitted if e not in call.tried]
+        if not untried and call.absent is not None:
+            return (yield from _newcomers(call, group, clock, call.absent))
+        return untried or [e for e in admitted if e not in call.lacking] or admitted
     return admitted
+
+
+def _newcomers(
+    call: Call, group: Group, clock: Clock, absent: Failure
+) -> Generator[Effect, Any, Sequence[Endpoint] | Failure]:
+    """Those that are connected while some may yet be; ``absent`` if nobody comes.
+
+    A client's first call goes to whichever address is connected first.
+    """
+    until = clock() + CONNECT_TIMEOUT
+    if call.deadline is not None:
+        until = min(until, call.deadline)
+    while True:
+        now = clock()
+        untried = [e for e in _admitted(group, now) if e not in call.tried]
+        if untried or now >= until or all(e.settled or e.paused for e in group.endpoints):
+            return untried or absent
+        yield Await(max(0.001, until - now))
 
 
 def _admitted(group: Group, now: float) -> Sequence[Endpoint]:

@@ -24,7 +24,9 @@ class Verdict(Enum):
     """The instance, or the way there, is at fault; the call may have been run."""
     ABSENT = "absent"
     """The instance does not have the method; another may, as with versions side by side, or when
-    the registry's address is somebody else's by now. It may be well in all else."""
+    the registry's address is somebody else's by now. It may be well in all else. That alone does
+    not say that nothing was run, as handlers answer so too; a server may vouch for it (``lacks``).
+    """
     CANCELLED = "cancelled"
     """The call was given up: by its caller, which ends the plan, or by a server that stops.
     Says nothing about anybody."""
@@ -57,7 +59,7 @@ def classify(outcome: Outcome) -> Verdict:
 
     A server that answers with ``grpc-retry-pushback-ms`` vouches that it did not run the call
     (gRFC A6), so any such failure is REFUSED, unless it is RESOURCE_EXHAUSTED: that stays
-    OVERLOAD, which retry treats the same and breakers ignore.
+    OVERLOAD, which retry treats the same and breakers ignore, or UNIMPLEMENTED: that stays ABSENT.
     """
     if outcome.ok:
         return Verdict.SUCCESS
@@ -74,3 +76,9 @@ def classify(outcome: Outcome) -> Verdict:
 def not_executed(failure: Failure) -> bool:
     """Whether no server ran the call, provably: then even a method with effects can be retried."""
     return not failure.sent or failure.pushback is not None
+
+
+def lacks(failure: Failure) -> bool:
+    """Whether a server vouches that it ran nothing, as it does not have the method."""
+    vouches = failure.pushback is not None and not failure.stop
+    return vouches and classify(failure) is Verdict.ABSENT

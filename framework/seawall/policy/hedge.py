@@ -9,7 +9,7 @@ from grpc import StatusCode
 from seawall.call import Call, Failure
 from seawall.clock import Clock, Random
 from seawall.policy.budget import Budget
-from seawall.policy.classify import not_executed
+from seawall.policy.classify import lacks, not_executed
 from seawall.policy.percentile import Percentile
 from seawall.policy.plan import Handler, Layer, Plan
 from seawall.policy.retry import Retrier, RetryPolicy, attempts
@@ -63,7 +63,7 @@ class Hedger(Retrier):
             return
         call.limit = delay
         call.keep_late = call.eager = True
-        call.abandon = self.budget.available
+        call.abandon = self.may_abandon
         call.conclusive = self.conclusive
 
     def retryable(self, call: Call, failure: Failure) -> bool:
@@ -75,7 +75,7 @@ class Hedger(Retrier):
     def pause(self, failure: Failure, backoffs: int) -> float:
         if failure.refusal is not None:
             return super().pause(failure, backoffs)
-        return failure.pushback or 0.0
+        return 0.0 if lacks(failure) else failure.pushback or 0.0
 
 
 def hedge(

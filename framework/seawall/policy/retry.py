@@ -10,13 +10,14 @@ from grpc import StatusCode
 from seawall.call import Call, Failure, Outcome
 from seawall.clock import Clock, Random
 from seawall.policy.budget import Budget
-from seawall.policy.classify import Verdict, classify, not_executed
+from seawall.policy.classify import Verdict, classify, lacks, not_executed
 from seawall.policy.plan import Handler, LateAnswer, Layer, Linger, Plan, Sleep
 from seawall.records import Record
 
 UNSENT_RETRIES = 3
-"""Attempts that never left the client are made again at once, at most this often, and are counted
-neither as attempts nor against the budget (gRFC A6 calls it a transparent retry)."""
+"""Attempts that never left the client, or came to a server that vouches that it lacks the method,
+are made again at once, at most this often in all, and are counted neither as attempts nor against
+the budget (gRFC A6 calls it a transparent retry)."""
 
 ELSEWHERE = (Verdict.ABSENT, Verdict.CANCELLED)
 """Worth another attempt although no policy lists the code: the instance has no such method, or it
@@ -83,13 +84,17 @@ class Retrier:
             return
         # Another attempt makes sense only if the budget will allow it: otherwise a slow answer
         # is better than none.
-        call.abandon = self.budget.available
+        call.abandon = self.may_abandon
         if policy.attempt_timeout is not None:
             call.limit = policy.attempt_timeout
         elif call.deadline is not None and not call.method.streaming:
             call.limit = (call.deadline - self._clock()) / (left + 1)
             call.keep_late = True
             call.conclusive = self.conclusive
+
+    def may_abandon(self, _: Call) -> bool:
+        """Whether an attempt that takes too long may be followed by another one."""
+        return self.budget.available()
 
     def conclusive(self, failure: Failure) -> bool:
         """Whether the failure of an attempt that was left running is the call's answer."""
@@ -122,10 +127,10 @@ class Retrier:
 
     def pause(self, failure: Failure, backoffs: int) -> float:
         """Seconds to wait before the next attempt."""
-        if failure.pushback is not None:
-            return failure.pushback
         if failure.limit or classify(failure) is Verdict.ABSENT:
             return 0.0  # it has been waited for long enough, or waiting would change nothing
+        if failure.pushback is not None:
+            return failure.pushback
         return self.policy.backoff(backoffs, self._random)
 
     def left_over(self, call: Call) -> str:
@@ -141,8 +146,13 @@ class Retrier:
         verdict = classify(failure)
         if failure.refusal is not None:
             return failure.code is StatusCode.UNAVAILABLE
+        if lacks(failure) and not call.committed and not _may_be_elsewhere(call):
+            call.note(
+                f"not retried: none of the {len(call.lacking)} that were asked has the method"
+            )
+            return False
         if not_executed(failure):
-            return verdict in (Verdict.REFUSED, Verdict.OVERLOAD)
+            return verdict in (Verdict.REFUSED, Verdict.OVERLOAD, Verdict.ABSENT)
         listed = failure.limit or failure.code in self.policy.codes or verdict in ELSEWHERE
         if listed or failure.stop:
             self.budget.failure()
@@ -163,6 +173,11 @@ def _forbidden(call: Call, failure: Failure) -> str | None:
     if failure.stop:
         return "the server asked not to be tried again"
     return None
+
+
+def _may_be_elsewhere(call: Call) -> bool:
+    """Whether there is sense in looking on for an instance that has the method."""
+    return len(call.lacking) <= UNSENT_RETRIES and len(call.lacking) < len(call.tried)
 
 
 def retry(policy: RetryPolicy, budget: Budget, clock: Clock, random: Random) -> Layer:
@@ -193,7 +208,9 @@ def attempts(inner: Handler, retrier: Retrier, call: Call) -> Plan:
             if outcome.ok:
                 break
             lingering = lingering or outcome.pending is not None
-            if _free(call, outcome) and unsent < UNSENT_RETRIES:
+            free = unsent < UNSENT_RETRIES and _free(call, outcome)
+            _elsewhere_next(call, outcome, free)
+            if free:
                 unsent += 1
             else:
                 delay = retrier.delay(call, outcome, backoffs)
@@ -207,7 +224,6 @@ def attempts(inner: Handler, retrier: Retrier, call: Call) -> Plan:
                     yield Sleep(delay)
                 call.attempt += 1
                 call.marks = ((NUMBER, str(call.attempt)), NO_RETRY)
-            _elsewhere_next(call)
     except LateAnswer as late:
         outcome = late.outcome
     if outcome.ok:
@@ -217,11 +233,19 @@ def attempts(inner: Handler, retrier: Retrier, call: Call) -> Plan:
     return outcome
 
 
-def _elsewhere_next(call: Call) -> None:
-    if call.endpoint is not None and call.endpoint not in call.tried:
-        call.tried += (call.endpoint,)
+def _elsewhere_next(call: Call, failure: Failure, free: bool) -> None:
+    endpoint = call.endpoint
+    if endpoint is not None and endpoint not in call.tried:
+        call.tried += (endpoint,)
+    if endpoint is not None and endpoint not in call.lacking and lacks(failure):
+        call.lacking += (endpoint,)
+    # For nothing nobody is asked again: where all have been tried this is the answer.
+    call.absent = failure if free and failure.sent else None
 
 
 def _free(call: Call, failure: Failure) -> bool:
-    """Whether it never left the client, so that making it again costs nobody anything."""
-    return not failure.sent and failure.refusal is None and not call.committed
+    """Whether it never left the client, or no method was there to run, so that making it again
+    costs nobody anything."""
+    if call.committed or call.endpoint is None or failure.refusal is not None:
+        return False  # nobody was asked: a refusal, or all have been tried
+    return not failure.sent or lacks(failure)

@@ -98,7 +98,7 @@ class PlanRunner:
         if late is not None:
             return self._throw(plan, late)
         self.clock.now = limit
-        if call.abandon is not None and not call.abandon():
+        if call.abandon is not None and not call.abandon(call):
             return self._pass(plan, due, outcome)
         failure = Failure(StatusCode.DEADLINE_EXCEEDED, "limit", limit=True)
         if call.keep_late:

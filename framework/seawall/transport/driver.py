@@ -203,7 +203,7 @@ class Driver:
         call, inner = self._call, self._inner
         if self._outcome is not None or inner is None or call.limit is None:
             return
-        if call.abandon is not None and not call.abandon():
+        if call.abandon is not None and not call.abandon(call):
             return
         self._inner = None
         details = f"no answer within the {call.limit:.3f} s that one attempt may take"

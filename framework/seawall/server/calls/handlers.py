@@ -18,7 +18,7 @@ from grpc import StatusCode
 from seawall.context import inbound
 from seawall.server.calls.admission import Admission, Door, refuse
 from seawall.server.calls.requests import ended, inbound_of, report
-from seawall.server.calls.statuses import status_of
+from seawall.server.calls.statuses import NOT_EXECUTED, status_of
 from seawall.server.calls.steps import in_a_thread, in_steps
 from seawall.server.calls.threads import GRPC_OWN, HandlerPool, Threaded
 from seawall.server.calls.under_way import UnderWay
@@ -168,7 +168,8 @@ def _not_written(path: str) -> Callable[..., Any]:
     """For a method that the generated base class has and the service does not override."""
 
     async def handle(request: Any, context: Any) -> None:
-        await context.abort(StatusCode.UNIMPLEMENTED, f"{path} is not implemented by this server")
+        why = f"{path} is not implemented by this server"
+        await context.abort(StatusCode.UNIMPLEMENTED, why, NOT_EXECUTED)
 
     return handle
 

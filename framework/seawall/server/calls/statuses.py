@@ -20,6 +20,10 @@ Trailing = tuple[tuple[str, str | bytes], ...]
 
 _log = logging.getLogger("seawall.server")
 
+NOT_EXECUTED: Final = ((PUSHBACK, "0"),)
+"""gRFC A6: it was not run, and may be tried again at once. That a method is not here says so: the
+registry's address may be ours since a moment, and the caller's service next door."""
+
 _PASSED_ON: Final = frozenset(
     {
         StatusCode.CANCELLED,
