@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from grpc import ChannelConnectivity, aio
 
+from seawall.transport.batches import free_all
 from seawall.transport.discovery import Discovery
 from seawall.transport.limits import Limits
 from seawall.transport.methods import (
@@ -50,6 +51,7 @@ class Channel(aio.Channel):
     """
 
     def __init__(self, router: Router) -> None:
+        free_all()
         self.router = router
         self.active: set[Rpc] = set()
         """Unary calls under way."""

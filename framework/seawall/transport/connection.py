@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Final, Protocol
 
 import grpc
 from grpc import ChannelConnectivity, aio
 
 from seawall.call import Instance
+from seawall.transport.direct import DirectMethod, until_ended
 from seawall.transport.keepalive import channel_options
 from seawall.transport.same_host import socket_of, target_of
 
@@ -25,6 +27,10 @@ _SOCKET_WAIT_MS: Final = 1000
 what TCP is given, as a frozen instance costs a first call both."""
 _LAST_WAIT: Final = 1.0
 """Seconds for cancelled calls to end: a moment, in which their channel is closed."""
+
+_LAST_WORD: Final = 0.1
+"""Seconds for gRPC to say that a channel is closed. It does at once, unless somebody keeps a call
+of it; told later, it would look for this event loop when that may be gone."""
 
 
 class Bound(Protocol):
@@ -57,6 +63,7 @@ class Connection:
         self._on_state = on_state
         self._credentials = credentials
         self._up = False
+        self._left = False
         self._socket: str | None = None
         """The path of the socket that is in use."""
         if credentials is None:
@@ -89,16 +96,20 @@ class Connection:
 
     async def close(self, grace: float | None = None) -> None:
         """Close the channel. Calls under way have ``grace`` seconds; None cancels them at once."""
-        if self._watcher is not None:
-            self._watcher.cancel()
+        self._left = True
         self._end(grace)
         # In tasks: cancelled half-way, gRPC's close would leave the connection open for ever.
         endings = tuple(self._endings)
         try:
             await asyncio.wait(endings, timeout=(grace or 0.0) + _LAST_WAIT)
+            if self._watcher is not None:
+                await asyncio.wait((self._watcher,), timeout=_LAST_WORD)
         except asyncio.CancelledError:
             await asyncio.wait(endings, timeout=_LAST_WAIT)  # their calls were cancelled, too
             raise
+        finally:
+            if self._watcher is not None:
+                self._watcher.cancel()
 
     def _end(self, grace: float | None) -> None:
         """Close the channel in use, in the background."""
@@ -109,8 +120,8 @@ class Connection:
         ending.add_done_callback(_unfinished.discard)
 
     def _closing(self, grace: float | None) -> Coroutine[Any, Any, None]:
-        closing: Coroutine[Any, Any, None] = self._channel.close(grace)
-        return closing
+        made: Iterable[object] = self.callables.values()
+        return _close(self._channel, [one for one in made if isinstance(one, DirectMethod)], grace)
 
     def _open(self) -> Any:
         target = _target(self._instance.address)
@@ -127,11 +138,14 @@ class Connection:
     async def _watch(self) -> None:
         while True:
             channel = self._channel
-            state = channel.get_state(try_to_connect=True)
+            state = channel.get_state(try_to_connect=not self._left)
             if state is ChannelConnectivity.SHUTDOWN:
                 return
-            if self._heard(state):
-                await channel.wait_for_state_change(state)
+            if self._left or self._heard(state):
+                try:
+                    await channel.wait_for_state_change(state)
+                except aio.UsageError:
+                    return  # it has been closed in this moment
 
     def _heard(self, state: ChannelConnectivity) -> bool:
         """Take in the state of the channel. False if another one has taken its place."""
@@ -155,6 +169,13 @@ class Connection:
         self._end(RETIRE_GRACE)
         self._channel = self._open()
         self.callables = {}
+
+
+async def _close(channel: Any, methods: Sequence[DirectMethod], grace: float | None) -> None:
+    """gRPC's own calls of ``channel`` and attempts of ``methods`` have ``grace`` seconds."""
+    began = time.monotonic()
+    await until_ended(methods, grace)
+    await channel.close(grace and max(0.001, grace - (time.monotonic() - began)))
 
 
 _unfinished: Final[set[asyncio.Task[None]]] = set()

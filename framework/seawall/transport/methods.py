@@ -17,6 +17,7 @@ from seawall.context import answering, answering_for, inbound, inherit
 from seawall.policy.deadline import deadline_of
 from seawall.policy.plan import Handler
 from seawall.records import Record
+from seawall.transport.direct import directly
 from seawall.transport.discovery import Discovery
 from seawall.transport.streams import StreamStreamCall, UnaryStreamCall
 from seawall.transport.translate import MetadataLike, checked_metadata
@@ -187,6 +188,9 @@ class _FromStream(Bound):
 class UnaryUnary(_FromMessage, aio.UnaryUnaryMultiCallable[Any, Any]):
     arity = "unary_unary"
     call = UnaryUnaryCall
+
+    def bind(self, channel: aio.Channel) -> Any:
+        return directly(super().bind(channel), self.loop)
 
 
 class UnaryStream(_FromMessage, aio.UnaryStreamMultiCallable[Any, Any]):

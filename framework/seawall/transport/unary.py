@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from typing import Any
 
-from grpc import aio
+from grpc import StatusCode, aio
 
-from seawall.call import Success
+from seawall.call import Failure, Success
+from seawall.transport.direct import DirectAttempt, DirectMethod
 from seawall.transport.driver import CANCELLED, Items
 from seawall.transport.requests import Requesting
 from seawall.transport.rpc import Rpc
-from seawall.transport.translate import NO_METADATA, FlatMetadata, is_broken_write, true_code
+from seawall.transport.translate import (
+    NO_METADATA,
+    FlatMetadata,
+    failure_with,
+    is_broken_write,
+    true_code,
+)
 
 
 class UnaryResponse(Rpc):
@@ -29,9 +36,12 @@ class UnaryResponse(Rpc):
                 raise
         outcome = self._outcome
         if type(outcome) is Success:
+            value = outcome.value
             if outcome.fallback:
-                return outcome.value
-            return (yield from outcome.value.__await__())
+                return value
+            if type(value) is DirectAttempt:
+                return value.response
+            return (yield from value.__await__())
         if outcome is CANCELLED:
             raise asyncio.CancelledError
         raise self._error(outcome)  # type: ignore[arg-type]
@@ -42,7 +52,7 @@ class UnaryResponse(Rpc):
         # each attempt that is given up or loses to another one. Told this way the core ends the
         # call, and the task with it.
         end = getattr(inner, "_cancel", None)
-        if end is None:  # a name that grpc.aio doesn't promise to keep
+        if end is None:  # an attempt of ours, or a name that grpc.aio doesn't promise to keep
             inner.cancel()
         else:
             end(CANCELLED.details)
@@ -55,17 +65,31 @@ class UnaryUnaryCall(UnaryResponse, aio.UnaryUnaryCall[Any, Any]):
         super().__init__(*facts)
         self._request = request
 
-    def _begin(self, make: Callable[..., Any], timeout: float | None, metadata: Items) -> Any:
+    def _begin(self, make: Any, timeout: float | None, metadata: Items) -> Any:
+        if type(make) is DirectMethod:
+            if not self._arguments:
+                return DirectAttempt(
+                    make, self._request, timeout, metadata, self._attempt_done, self._context
+                )
+            make = make.multicallable
         flat = FlatMetadata(metadata) if metadata else NO_METADATA
         inner = make(self._request, timeout=timeout, metadata=flat, **self._arguments)
         inner.add_done_callback(self._attempt_done)
         return inner
 
+    def _code_of(self, inner: Any) -> StatusCode:
+        return inner.status if type(inner) is DirectAttempt else super()._code_of(inner)
+
+    def _failure_of(self, inner: Any, code: StatusCode, connected: bool) -> Failure:
+        if type(inner) is DirectAttempt:
+            return failure_with(inner.error(), connected=connected)
+        return super()._failure_of(inner, code, connected)
+
 
 class StreamUnaryCall(Requesting, UnaryResponse, aio.StreamUnaryCall[Any, Any]):
     """A call under way; the interface of ``grpc.aio.StreamUnaryCall``."""
 
-    def _begin(self, make: Callable[..., Any], timeout: float | None, metadata: Items) -> Any:
+    def _begin(self, make: Any, timeout: float | None, metadata: Items) -> Any:
         flat = FlatMetadata(metadata) if metadata else NO_METADATA
         inner = make(timeout=timeout, metadata=flat, **self._arguments)
         self._requests.send_to(inner)
