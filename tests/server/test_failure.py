@@ -8,7 +8,7 @@ import pytest
 from grpc import StatusCode, aio
 
 from seawall.events import ServerFailed
-from seawall.server.calls import strays
+from seawall.server.listening import accepting
 from tests.echo import EchoService
 from tests.heard import Heard
 from tests.protos import echo_pb2 as pb
@@ -17,7 +17,7 @@ from tests.protos import echo_pb2_grpc as pb_grpc
 ROOT = Path(__file__).parents[2]
 BREAKS = """
 import asyncio, sys
-from seawall.server.calls import strays
+from seawall.server.listening import accepting
 from tests.echo import EchoService
 
 async def fails(self, *which):
@@ -25,7 +25,7 @@ async def fails(self, *which):
 
 class Breaks(EchoService):
     async def on_start(self):
-        strays._Guarded._request_registered_call = fails
+        accepting.Accepting._request_registered_call = fails
 
 if __name__ == "__main__":
     Breaks.run(registry="memory://breaks", host="127.0.0.1")
@@ -49,7 +49,7 @@ async def test_it_stops_in_good_order_and_says_why(monkeypatch):
                 stub = pb_grpc.EchoStub(channel)
                 under_way = stub.Say(pb.EchoRequest(text="slow", delay=0.5))
                 await service.running.wait()
-                monkeypatch.setattr(strays._Guarded, "_request_registered_call", fails)
+                monkeypatch.setattr(accepting.Accepting, "_request_registered_call", fails)
                 await one_more(service.address)
                 await heard.told(ServerFailed)
                 assert (await under_way).text == "slow"

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seawall.errors import ConfigError
-from seawall.server.calls.strays import GRPC_LOGGERS, make_server
+from seawall.server.listening.accepting import GRPC_LOGGERS, make_server
 from seawall.server.settings import Settings
 from seawall.telemetry.seldom import MOST
 from tests.hostile import ARITIES, ECHO, SAY, Target
@@ -52,7 +52,7 @@ async def test_a_method_that_is_not_there(target, path):
 
 
 async def test_paths_that_are_not_text_in_a_row(target):
-    """One is enough to end a server of grpc.aio 1.85 (see ``seawall.server.calls.strays``)."""
+    """One is enough to end a server of grpc.aio 1.85 (see ``listening.accepting``)."""
     for byte in range(0x80, 0x100, 8):
         assert (await target.ask(bytes([0x2F, byte])))[0] == UNIMPLEMENTED
 

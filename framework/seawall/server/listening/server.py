@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from seawall.errors import ServiceError
-from seawall.server.calls.strays import GRPC_LOGGERS, make_server, when_it_fails
+from seawall.server.listening.accepting import GRPC_LOGGERS, make_server, when_it_fails
 from seawall.server.listening.ports import why_not_bound
 from seawall.server.settings import Settings
 from seawall.telemetry.seldom import limit
@@ -38,7 +38,7 @@ class GrpcServer:
             settings.max_connection_age, settings.grace, settings.max_message_bytes, connections
         )
         limit(*GRPC_LOGGERS)
-        self.inner: Any = make_server(migration_thread_pool=pool, options=options)
+        self.inner: Any = make_server(pool, options)
         """gRPC's own object."""
         when_it_fails(self.inner, failed)
         self._answering = False
