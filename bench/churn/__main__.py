@@ -1,13 +1,12 @@
-"""``python -m bench.churn [--seconds 300] [--plain] [--as-is]``: connects, cancels, cut streams,
-errors and rubbish against a server with ``async`` and ``def`` handlers, by the hundred a second.
+"""``python -m bench.churn [--seconds 300] [--plain]``: connects, cancels, cut streams, errors and
+rubbish against a server with ``async`` and ``def`` handlers, by the hundred a second.
 
 Measures what the server and its clients hold before, every 30 s, and after. Exit status 1, with the
 names of what did not come back, if any; 0 otherwise.
 
-So that memory tells what we hold, a leak of gRPC's is mended in these processes (``batches.py``),
-and glibc keeps no more than 128 KiB of what is free at the end of each arena. ``--as-is`` does
-neither: memory is then shown, not judged. ``--plain`` is the control: the same callers, but plain
-grpc.aio on both sides, ``async`` handlers only.
+Memory is that of a process which ``run()`` has started: malloc keeps to two arenas, and what gRPC's
+core is handed for a call is freed however the call ends. ``--plain`` is the control: the same
+callers, but plain grpc.aio on both sides, ``async`` handlers only; its memory is shown, not judged.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ import argparse
 import asyncio
 import json
 import math
-import os
 import sys
 import time
 from collections import Counter
@@ -35,13 +33,10 @@ ANSWERS = 30.0
 MORE_MEMORY = 8
 """MiB that a process may have more at the end; 3 were seen. Of 98,000 things in 300 s, 7,500 a
 kind, a server shows what leaks 1.2 KiB for each of a kind, or 90 bytes for each of all."""
-TRIM = {"MALLOC_TRIM_THRESHOLD_": str(128 << 10)}
-"""glibc's own default, said: unsaid, it rises with the largest block that was given back, here to
-6 MiB, and each of the arenas, up to eight a core, may keep as much. ``malloc_trim`` leaves that."""
 COUNTED = ("descriptors", "threads", "tasks", "calls")
 SHOWN = (*COUNTED, "memory", "used", "free", "blocks")
 
-PLAIN, AS_IS = "--plain", "--as-is"
+PLAIN = "--plain"
 
 Facts = dict[str, Any]
 
@@ -61,7 +56,6 @@ class Process:
             sys.executable, "-m", "bench.churn.process",
             side, str(number), *map(str, ports), *options,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-            env=os.environ if AS_IS in options else os.environ | TRIM,
         )  # fmt: skip
         made = cls(side if side == "server" else f"clients {number}", process)
         return made, await made._answer()
@@ -155,7 +149,7 @@ def told(held: dict[str, Facts]) -> None:
 
 
 async def run(seconds: float, options: Sequence[str] = ()) -> int:
-    more_memory = math.inf if AS_IS in options else MORE_MEMORY
+    more_memory = math.inf if PLAIN in options else MORE_MEMORY
     server, hello = await Process.start("server", 0, [], options)
     processes = [server]
     try:
@@ -183,10 +177,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.churn", description=__doc__)
     parser.add_argument("--seconds", type=float, default=300.0, help="how long; 300")
     parser.add_argument(PLAIN, action="store_true", help="the control: grpc.aio without seawall")
-    parser.add_argument(AS_IS, action="store_true", help="with gRPC's leak, and malloc's defaults")
     given = parser.parse_args()
-    chosen = [name for name, on in ((PLAIN, given.plain), (AS_IS, given.as_is)) if on]
-    sys.exit(asyncio.run(run(given.seconds, chosen)))
+    sys.exit(asyncio.run(run(given.seconds, [PLAIN] if given.plain else [])))
 
 
 if __name__ == "__main__":

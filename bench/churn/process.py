@@ -21,10 +21,10 @@ from typing import Any
 
 from grpc import aio
 
-from bench.churn.batches import mend
 from bench.churn.lanes import lane
 from bench.churn.memory import memory
 from bench.worker import serve_commands
+from seawall.server import arenas
 from tests.echo import EchoService
 from tests.hostile import DefEcho
 from tests.protos import echo_pb2_grpc as pb_grpc
@@ -127,10 +127,8 @@ def main() -> None:
     parser.add_argument("seed", type=int)
     parser.add_argument("ports", type=int, nargs="*")
     parser.add_argument("--plain", action="store_true")
-    parser.add_argument("--as-is", action="store_true")
     options = parser.parse_args()
-    if not options.as_is:
-        mend()
+    arenas.keep_few()  # as the process of a service does
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
         asyncio.run(run(answers, options))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from seawall.errors import ConfigError, SeawallError
+from seawall.server import arenas
 from seawall.server.event_loop.factory import loop_factory
 from seawall.server.service import Service
 from seawall.server.targets import load, name_of
@@ -97,6 +98,7 @@ def _serve(
     loop: str | None,
     link: Link | None = None,
 ) -> int:
+    arenas.keep_few()
     with asyncio.Runner(loop_factory=loop_factory(loop)) as runner:
         name = classes[0].__name__.lower()
         set_up_tracing(name)
