@@ -38,7 +38,7 @@ def test_with_grpcs_own_leak_memory_is_not_judged():
 async def test_half_a_second_of_the_control(capsys, monkeypatch):
     monkeypatch.setattr("bench.churn.__main__.REST", 0.5)
     monkeypatch.setattr("bench.churn.__main__.QUIET", 1)
-    await run(0.5, ["--plain", "--as-is"])
+    await run(0.5, ["--plain"])
     shown = capsys.readouterr().out
     assert "before  server: descriptors" in shown and "did not come back: memory" not in shown
 
