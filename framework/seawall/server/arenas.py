@@ -9,8 +9,8 @@ from typing import Final
 
 MOST: Final = 2
 """glibc's own is eight a core. Only one thread at a time runs Python, so more than two serve gRPC's
-few threads alone; and what each arena has been given back it keeps. After five minutes of churn a
-server held 38 MiB with two and 85 with the default, of which it used 10 (``bench.churn``)."""
+few threads alone; and what each arena has been given back it keeps. After 75 s of churn a server
+held 38 MiB with two and 85 with the default, of which it used 10 (``bench.churn``)."""
 
 _M_ARENA_MAX: Final = -8
 """In ``malloc.h``."""

@@ -20,6 +20,8 @@ from seawall.statuses import StatusError, kind_of
 if TYPE_CHECKING:
     from seawall.statuses.details import Details
 
+CODES: Final = {code.value[0]: code for code in StatusCode}
+"""By number: to search the enumeration would cost a call more than its metrics."""
 PUSHBACK: Final = "grpc-retry-pushback-ms"
 _NEVER_CONNECTED: Final = "failed to connect to all addresses"
 _BROKEN_WRITE: Final = "Internal error from Core"

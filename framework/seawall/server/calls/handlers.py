@@ -10,7 +10,7 @@ import inspect
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from functools import partial
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 import grpc
 from grpc import StatusCode
@@ -26,9 +26,7 @@ from seawall.server.calls.unreadable import readable, reading
 from seawall.server.load.meter import Meter
 from seawall.server.monitoring import Monitoring
 from seawall.telemetry.server_spans import ServerSpans
-
-_CODES: Final = {code.value[0]: code for code in StatusCode}
-"""By number: to search the enumeration would cost a call more than its metrics."""
+from seawall.transport.translate import CODES
 
 
 class Handlers:
@@ -178,7 +176,7 @@ def _code(context: Any) -> StatusCode:
     """The status that an async handler has set without raising."""
     code = context.code()
     if code.__class__ is int:  # also where none was set
-        return _CODES.get(code, StatusCode.OK)
+        return CODES.get(code, StatusCode.OK)
     return code if isinstance(code, StatusCode) else StatusCode.OK
 
 
