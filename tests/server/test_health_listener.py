@@ -168,6 +168,18 @@ async def test_it_answers_to_the_end_of_the_stop(registry):
     )
 
 
+async def test_who_asks_is_let_go_in_peace(registry, capfd):
+    """Cut off, gRPC's core would log an error of the connection in whoever asks."""
+    service = EchoService(registry=registry, health_address=HERE, settle=0)
+    await service.start()
+    async with grpc.aio.insecure_channel(service.server.health_address) as channel:
+        request = health_pb2.HealthCheckRequest(service=LIVENESS)
+        await health_pb2_grpc.HealthStub(channel).Check(request)
+        await service.stop()
+        await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
+    assert "oaway" not in capfd.readouterr().err
+
+
 async def test_on_a_unix_socket(start, tmp_path):
     path = tmp_path / "health.sock"
     service = await start(health_address=f"unix:{path}")
