@@ -25,10 +25,16 @@ from tests.http2 import (
 _FIRST = fields([(":status", "200"), ("content-type", "application/grpc")])
 
 
+def answer(stream: int, *trailing: Field, body: bytes = b"") -> bytes:
+    """The frames of a response: ``body``, with ``trailing`` after it."""
+    middle = frame(DATA, 0, stream, body) if body else b""
+    end = frame(HEADERS, END_HEADERS | END_STREAM, stream, fields(trailing))
+    return headers(stream, _FIRST) + middle + end
+
+
 @asynccontextmanager
 async def answering(*trailing: Field, body: bytes = b"") -> AsyncIterator[str]:
     """Every call is answered by ``body``, with ``trailing`` after it; yields the address."""
-    last = frame(HEADERS, END_HEADERS | END_STREAM, 0, fields(trailing))
     writers = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -43,9 +49,7 @@ async def answering(*trailing: Field, body: bytes = b"") -> AsyncIterator[str]:
                 if kind in (SETTINGS, PING) and not flags & ACK:
                     writer.write(frame(kind, ACK, 0, payload if kind == PING else b""))
                 elif kind in (HEADERS, DATA) and flags & END_STREAM:
-                    middle = frame(DATA, 0, stream, body) if body else b""
-                    end = last[:5] + struct.pack(">I", stream) + last[9:]
-                    writer.write(headers(stream, _FIRST) + middle + end)
+                    writer.write(answer(stream, *trailing, body=body))
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
 

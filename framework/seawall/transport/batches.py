@@ -35,9 +35,14 @@ _ONCE: Final = (None,)
 _execute: Any = getattr(core, "execute_batch", None)
 
 
+def public_only() -> bool:
+    """Whether more of gRPC than it promises must not be used: ``SEAWALL_GRPC=public``."""
+    return os.environ.get("SEAWALL_GRPC", "").strip().lower() == "public"
+
+
 def usable(names: Names = MappingProxyType({})) -> bool:
     """Whether this grpcio's core has what batches need, and ``names``, and nobody minds."""
-    if os.environ.get("SEAWALL_GRPC", "").strip().lower() == "public":
+    if public_only():
         return False
     return all(_has(name, parameters) for name, parameters in {**_NEEDED, **names}.items())
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from seawall.call import JSON
+from seawall.transport.unsent import retry_options
 
 Options = list[tuple[str, int]]
 
@@ -88,5 +89,5 @@ def channel_options(metadata: Mapping[str, JSON]) -> Options:
     """The options of a connection to an instance with these facts."""
     permitted = metadata.get(PERMITTED)
     if isinstance(permitted, int | float) and 0 < permitted <= _PING_EVERY_MS:
-        return _CONNECT + _FAST_PINGS
-    return list(_CONNECT)
+        return _CONNECT + retry_options() + _FAST_PINGS
+    return _CONNECT + retry_options()

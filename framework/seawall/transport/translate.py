@@ -16,6 +16,7 @@ from grpc.aio import AioRpcError, Metadata
 from seawall import errors
 from seawall.call import Attempt, Call, Failure
 from seawall.statuses import StatusError, kind_of
+from seawall.transport.unsent import unsent
 
 if TYPE_CHECKING:
     from seawall.statuses.details import Details
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 CODES: Final = {code.value[0]: code for code in StatusCode}
 """By number: to search the enumeration would cost a call more than its metrics."""
 PUSHBACK: Final = "grpc-retry-pushback-ms"
-_NEVER_CONNECTED: Final = "failed to connect to all addresses"
 _BROKEN_WRITE: Final = "Internal error from Core"
 _LONGEST_LINE: Final = 500
 """Characters of a line of a call's story; ``details()`` has all of what was said last."""
@@ -147,12 +147,11 @@ def failure_with(error: AioRpcError, *, connected: bool) -> Failure:
     """The failure that an attempt's error stands for."""
     code, details, trailing = error.code(), error.details() or "", error.trailing_metadata()
     pushback, stop = pushback_of(trailing)
-    # A server may hand on these words of a failure of its own; but then it is connected.
-    unsent = not connected and details.startswith(_NEVER_CONNECTED)
+    never = unsent(code, details, connected=connected)
     return Failure(
         code,
-        details,
-        sent=not unsent,
+        never or details,
+        sent=never is None,
         pushback=pushback,
         stop=stop,
         untold=details == _BROKEN_WRITE,
