@@ -215,6 +215,17 @@ async def test_a_ratio_samples_its_share(install, registry):
     assert len(traced.exporter.get_finished_spans()) == 3 * len(calls)
 
 
+@pytest.mark.parametrize("ratio", [0.0, 0.5, 1.0])
+def test_no_two_traces_have_the_same_id(kind_of_spans, ratio):
+    made = kind_of_spans(TracerProvider(sampler=TraceIdRatioBased(ratio)).get_tracer("t"))
+    ids = set()
+    for _ in range(200):
+        span, headers = made.begin("a", SpanKind.CLIENT, {}, context.Context())
+        assert (span is None) == (headers != ())
+        ids.add(headers[0][1].split("-")[1] if span is None else span.get_span_context().trace_id)
+    assert len(ids) == 200
+
+
 async def test_a_sampled_parent_is_followed(install, registry):
     traced = install(ParentBased(TraceIdRatioBased(0.0)))
     always = TracerProvider().get_tracer("user")
