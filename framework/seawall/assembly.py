@@ -8,7 +8,6 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -43,7 +42,7 @@ DEFAULT_REGISTRY: Final = "local://"
 def connect(
     registry: str | Registry | None = None,
     *,
-    service_config: str | Path | Mapping[str, Any] | None = None,
+    service_config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     credentials: grpc.ChannelCredentials | None = None,
     zone: str | None = None,
     listener: Listener = log_event,
@@ -79,13 +78,13 @@ class Assembly:
     def __init__(
         self,
         registry: str | Registry | None,
-        service_config: str | Path | Mapping[str, Any] | None,
+        service_config: str | os.PathLike[str] | Mapping[str, Any] | None,
         credentials: grpc.ChannelCredentials | None,
         zone: str | None,
         listener: Listener,
     ) -> None:
         source = service_config or os.environ.get(CONFIG_VARIABLE) or None
-        self._live = source if isinstance(source, str | Path) else None
+        self._live = source if isinstance(source, str | os.PathLike) else None
         self._config = load_service_config(None if source == FROM_REGISTRY else source)
         self._configs: dict[str, ServiceConfig] = {}
         """By service, what the registry holds for it."""
@@ -168,7 +167,7 @@ class Assembly:
                 work = follow_registry(self._registry, service, known, adopt, self._listener)
                 self._followers[service] = asyncio.create_task(work, name=f"config of {service}")
         elif source is not None and not self._followers and is_path(source):
-            work = follow_file(Path(source), self._config, self.adopt, self._listener)
+            work = follow_file(os.fspath(source), self._config, self.adopt, self._listener)
             self._followers[""] = asyncio.create_task(work, name="service config file")
 
     async def close(self) -> None:

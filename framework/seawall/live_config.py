@@ -10,7 +10,6 @@ import contextlib
 import logging
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 from seawall.config import ServiceConfig, load_service_config, text_of
@@ -35,7 +34,7 @@ _log = logging.getLogger("seawall.config")
 _UNSEEN: Final = object()
 
 
-async def follow_file(path: Path, known: ServiceConfig, adopt: Adopt, listener: Listener) -> None:
+async def follow_file(path: str, known: ServiceConfig, adopt: Adopt, listener: Listener) -> None:
     """Call ``adopt`` with each new good content of the file at ``path``, for ever.
 
     ``known`` is what the caller has read there, perhaps long ago. A file that has gone changes

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -27,7 +27,7 @@ from seawall.transport.sync.reading import READING
 def connect(
     registry: str | Registry | None = None,
     *,
-    service_config: str | Path | Mapping[str, Any] | None = None,
+    service_config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     credentials: grpc.ChannelCredentials | None = None,
     zone: str | None = None,
     listener: Listener = log_event,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from seawall import balancer
@@ -29,7 +28,7 @@ _NOT_YET: Final = ("healthCheckConfig", "connectionScaling")
 """gRPC's fields that are refused, as ignoring them would be to promise what isn't done."""
 
 
-def load_service_config(source: str | Path | Mapping[str, Any] | None) -> ServiceConfig:
+def load_service_config(source: str | os.PathLike[str] | Mapping[str, Any] | None) -> ServiceConfig:
     """Read a service config from a mapping, a JSON text, or the path of a JSON file.
 
     None is the default: three attempts for idempotent methods, breakers, a budget for retries.
@@ -43,9 +42,11 @@ def load_service_config(source: str | Path | Mapping[str, Any] | None) -> Servic
     if is_path(source):
         origin = f"service config file {source}"
         try:
-            text = text_of(Path(source))
+            text = text_of(os.fspath(source))
         except ConfigError as error:
             raise ConfigError("", f"{origin} {error.problem}") from None
+    import json  # a fiftieth of our import, and most have no document
+
     try:
         document = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
@@ -72,9 +73,9 @@ def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number of JSON's")
 
 
-def is_path(source: str | Path) -> bool:
+def is_path(source: str | os.PathLike[str]) -> bool:
     """Whether a source that is no mapping names a file, as opposed to being the JSON itself."""
-    return isinstance(source, Path) or not source.lstrip().startswith("{")
+    return isinstance(source, os.PathLike) or not source.lstrip().startswith("{")
 
 
 def parse_service_config(document: Mapping[str, Any]) -> ServiceConfig:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from stat import S_ISREG
 from typing import Final
 
@@ -16,7 +15,7 @@ _AT_ONCE: Final = getattr(os, "O_NONBLOCK", 0)
 """Opening a FIFO that nobody writes to would wait for ever, and so would the thread's end."""
 
 
-def text_of(path: Path) -> str:
+def text_of(path: str) -> str:
     """What stands in the file at ``path``.
 
     Raises ``ConfigError`` if it can't be read, is no regular file, has more than 1 MiB, or is no
@@ -35,7 +34,7 @@ def text_of(path: Path) -> str:
     raise ConfigError("", problem)
 
 
-def _read(path: Path) -> bytes:
+def _read(path: str) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | _AT_ONCE)
     try:
         if not S_ISREG(os.fstat(descriptor).st_mode):

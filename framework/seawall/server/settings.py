@@ -6,7 +6,6 @@ import math
 import os
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -57,7 +56,7 @@ class Settings(Record):
     """Any further facts for the registry."""
     instance_id: str | None = None
     """Unique among the service's instances; made up if not given."""
-    service_config: str | Path | Mapping[str, Any] | None = None
+    service_config: str | os.PathLike[str] | Mapping[str, Any] | None = None
     """For the calls that the service makes itself. SEAWALL_SERVICE_CONFIG (a path), else none."""
     unix_socket: bool | None = None
     """Whether to listen on a Unix socket as well, for callers on this host. SEAWALL_UNIX_SOCKET

@@ -13,11 +13,13 @@ import re
 import stat
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from seawall.call import JSON
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HOST: Final = "host"
 """The key in an instance's metadata: which host it runs on, as ``host_id`` tells it."""
@@ -28,7 +30,7 @@ SOCKET: Final = "socket"
 LONGEST: Final = 107
 """Bytes of a Unix socket's path: ``sun_path`` has 108 on Linux, the last one a zero."""
 
-_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+_BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 _NAME: Final = re.compile(r"[0-9a-f]{24}\.seawall")
 
 
@@ -40,9 +42,10 @@ def host_id() -> str | None:
     have the same id and don't see each other's sockets: a path must be looked at as well.
     """
     import hashlib  # loads OpenSSL, which most programs don't need at import
+    from pathlib import Path
 
     try:
-        boot = _BOOT_ID.read_text(encoding="ascii").strip()
+        boot = Path(_BOOT_ID).read_text(encoding="ascii").strip()
     except (OSError, ValueError):
         return None
     return hashlib.sha256(f"seawall host {boot}".encode()).hexdigest()[:32] if boot else None
@@ -81,6 +84,8 @@ def socket_of(facts: Mapping[str, JSON]) -> tuple[str | None, str]:
 
 def socket_problem(path: str) -> str | None:
     """Why the socket at ``path`` can't be trusted, in words; None = it can."""
+    from pathlib import Path
+
     try:
         length = len(path.encode())
     except UnicodeEncodeError:
