@@ -73,14 +73,19 @@ class EchoService(Service, pb_grpc.EchoServicer):
             yield self.reply(request.text, context)
 
 
-def failing(code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE, trailing=(), times: int = 10**9):
+def failing(
+    code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE,
+    trailing=(),
+    times: int = 10**9,
+    details: str = "told to fail",
+):
     """A hook that aborts the first ``times`` calls."""
     left = [times]
 
     async def hook(name: str, context: Any) -> None:
         if left[0] > 0:
             left[0] -= 1
-            await context.abort(code, "told to fail", trailing)
+            await context.abort(code, details, trailing)
 
     return hook
 

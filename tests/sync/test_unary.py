@@ -191,19 +191,6 @@ def test_a_call_with_effects_is_repeated_if_the_server_vouches(servers, echo, ch
     assert call(echo.Charge, REQUEST).text == "hello"
 
 
-def test_a_servers_own_words_of_not_connecting_are_not_believed(servers, echo):
-    services = [servers.start() for _ in range(2)]
-
-    async def hook(name, context):
-        await context.abort(StatusCode.UNAVAILABLE, "failed to connect to all addresses; last: x")
-
-    for service in services:
-        service.hook = hook
-    with pytest.raises(seawall.CallError):
-        echo.Charge(REQUEST)
-    assert sum(len(s.seen) for s in services) == 1
-
-
 def test_cancelling_a_future_reaches_the_server(servers, echo):
     service = servers.start()
     call = echo.Say.future(SLOW)

@@ -64,7 +64,9 @@ class World:
         breaker = Breaker(
             BreakerPolicy(consecutive_failures=100), lambda old, new: self.group.trip(endpoint)
         )
-        transport = SimpleNamespace(callables={}, bind=lambda bound: None, connected=True)
+        transport = SimpleNamespace(
+            callables={}, bind=lambda bound: None, lost_since=lambda when: False
+        )
         endpoint = Endpoint(instance, breaker, PeakEwma(), transport)
         return endpoint
 

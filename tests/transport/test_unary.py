@@ -152,20 +152,6 @@ async def test_a_call_with_effects_is_repeated_if_the_server_vouches(start, echo
     assert (await echo.Charge(REQUEST)).text == "hello"
 
 
-async def test_a_servers_own_words_of_not_connecting_are_not_believed(start, echo):
-    """It would be repeated otherwise, and it was run."""
-    services = [await start() for _ in range(2)]
-
-    async def hook(name, context):
-        await context.abort(StatusCode.UNAVAILABLE, "failed to connect to all addresses; last: x")
-
-    for service in services:
-        service.hook = hook
-    with pytest.raises(seawall.CallError):
-        await echo.Charge(REQUEST)
-    assert sum(len(s.seen) for s in services) == 1
-
-
 async def test_cancelling_the_call_reaches_the_server(start, echo):
     service = await start()
     call = echo.Say(SLOW)

@@ -13,6 +13,7 @@ from grpc import StatusCode
 import seawall
 import seawall.sync
 from seawall.transport import unsent
+from tests.echo import failing
 from tests.protos import echo_pb2 as pb
 from tests.protos import echo_pb2_grpc as pb_grpc
 from tests.transport.leaving_server import Leaves, LeavingServer
@@ -29,21 +30,24 @@ class Aio:
     def __init__(self, channel):
         self._stub = pb_grpc.EchoStub(channel)
 
-    async def charge(self, **how):
-        call = self._stub.Charge(REQUEST, timeout=10, **how)
+    def start(self):
+        return self._stub.Charge(REQUEST, timeout=10)
+
+    async def end(self, call):
         await call
         return call.explain()
 
+    async def charge(self):
+        return await self.end(self.start())
 
-class Sync:
-    def __init__(self, channel):
-        self._stub = pb_grpc.EchoStub(channel)
 
-    def _call(self, how):
-        return self._stub.Charge.with_call(REQUEST, timeout=10, **how)[1].explain()
+class Sync(Aio):
+    def start(self):
+        return self._stub.Charge.future(REQUEST, timeout=10)
 
-    async def charge(self, **how):
-        return await asyncio.to_thread(self._call, how)
+    async def end(self, call):
+        await asyncio.to_thread(call.result)
+        return call.explain()
 
 
 @pytest.fixture(params=[Aio, Sync])
@@ -75,6 +79,41 @@ async def test_a_call_that_a_leaving_server_has_not_seen_goes_to_the_other(conne
     assert one.seen + other.seen == story.count("UNAVAILABLE") + 1
 
 
+async def _requests():
+    for _ in range(3):
+        yield REQUEST
+
+
+async def _joined(stub):
+    assert isinstance(await stub.Join(_requests(), timeout=10), pb.EchoReply)
+
+
+async def _chatted(stub):
+    assert [reply async for reply in stub.Chat(_requests(), timeout=10)] == [pb.EchoReply()]
+
+
+async def _counted(stub):
+    assert [reply async for reply in stub.Count(REQUEST, timeout=10)] == [pb.EchoReply()]
+
+
+@pytest.mark.parametrize("stream", [_joined, _chatted, _counted])
+async def test_streams_that_a_leaving_server_has_not_seen_go_elsewhere(stream):
+    """Also those whose requests were being written, which grpc.aio says INTERNAL of."""
+    async with LeavingServer(UNSEEN) as one, LeavingServer(UNSEEN) as other:
+        async with seawall.connect(f"static://{one.address},{other.address}") as channel:
+            for _ in range(3):
+                await stream(pb_grpc.EchoStub(channel))
+    assert one.seen + other.seen in (4, 5)
+
+
+async def test_a_stream_that_was_seen_ends_with_the_true_status():
+    async with LeavingServer(*[WORDLESS] * 20) as server:
+        async with seawall.connect(f"static://{server.address}") as channel:
+            for _ in range(10):
+                with pytest.raises(seawall.Unavailable):
+                    await _chatted(pb_grpc.EchoStub(channel))
+
+
 async def test_the_only_server_is_asked_again_once_it_is_back(connected):
     async with LeavingServer(UNSEEN) as server, connected(server) as client:
         story = await client.charge()
@@ -103,12 +142,11 @@ async def test_a_call_that_may_have_been_seen_is_not_sent_again(connected, way):
 
 async def test_a_call_that_waited_for_a_stream_goes_on_when_the_connection_has_ended(connected):
     async with LeavingServer(UNSEEN, streams=1) as server, connected(server) as client:
-        first = asyncio.create_task(client.charge())
+        calls = [client.start()]
         await server.held.wait()
-        others = [asyncio.create_task(client.charge()) for _ in range(5)]
-        await asyncio.sleep(0)
+        calls += [client.start() for _ in range(5)]
         server.hang_up.set()
-        await asyncio.gather(first, *others)
+        await asyncio.gather(*map(client.end, calls))
         assert server.seen == 7
 
 
@@ -122,17 +160,22 @@ WORDS = [
 
 @pytest.mark.parametrize("words", WORDS)
 def test_words_that_say_so(words):
-    told = unsent.unsent(StatusCode.UNAVAILABLE, words, connected=False)
-    assert told is not None
-    assert told.endswith(words)
+    assert unsent.says_unsent(StatusCode.UNAVAILABLE, words)
+    assert not unsent.says_unsent(StatusCode.INTERNAL, words)
+    assert not unsent.says_unsent(StatusCode.UNAVAILABLE, unsent.in_own_words(words))
 
 
 @pytest.mark.parametrize("words", WORDS)
-def test_handed_on_by_a_server_they_say_nothing(words):
-    """What its own call has come to, as its caller was told it."""
-    told = unsent.unsent(StatusCode.UNAVAILABLE, words, connected=False)
-    assert unsent.unsent(StatusCode.UNAVAILABLE, told, connected=True) is None
-    assert unsent.unsent(StatusCode.INTERNAL, words, connected=False) is None
+async def test_said_by_a_server_they_say_nothing(connected, start, words):
+    """They are of a call of its own, which it made for the one that it has run."""
+    service = await start(host="127.0.0.1", unix_socket=False)
+    service.hook = failing(details=words)
+    async with connected(service) as client:
+        with pytest.raises(grpc.RpcError) as caught:
+            await client.charge()
+    assert caught.value.details() == words
+    assert "may have been run" in caught.value.explain()
+    assert len(service.seen) == 1
 
 
 @pytest.mark.parametrize(
@@ -147,7 +190,7 @@ def test_handed_on_by_a_server_they_say_nothing(words):
     ],
 )
 def test_words_that_leave_it_open(words):
-    assert unsent.unsent(StatusCode.UNAVAILABLE, words, connected=False) is None
+    assert not unsent.says_unsent(StatusCode.UNAVAILABLE, words)
 
 
 @pytest.mark.parametrize(

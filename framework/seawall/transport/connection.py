@@ -63,6 +63,8 @@ class Connection:
         self._on_state = on_state
         self._credentials = credentials
         self._up = False
+        self._lost_at = 0.0
+        """When it last was something else than up, as far as we have heard."""
         self._left = False
         self._socket: str | None = None
         """The path of the socket that is in use."""
@@ -93,6 +95,16 @@ class Connection:
         So a call that failed with the socket never sees the TCP connection that came after it.
         """
         return self._up and self._channel.get_state() is ChannelConnectivity.READY
+
+    def lost_since(self, when: float) -> bool:
+        """Whether the connection is down, or has been since ``when`` (``time.monotonic``)."""
+        self.notice()
+        return self._lost_at >= when
+
+    def notice(self) -> None:
+        """Keep in mind if the connection is down: it may be up again in a moment."""
+        if not self.connected:
+            self._lost_at = time.monotonic()
 
     async def close(self, grace: float | None = None) -> None:
         """Close the channel. Calls under way have ``grace`` seconds; None cancels them at once."""
@@ -144,6 +156,7 @@ class Connection:
             if self._left or self._heard(state):
                 try:
                     await channel.wait_for_state_change(state)
+                    self._lost_at = time.monotonic()  # it may be up again by now
                 except aio.UsageError:
                     return  # it has been closed in this moment
 
@@ -154,6 +167,8 @@ class Connection:
             self._fall_back(self._socket)
             return False
         self._up = state is ChannelConnectivity.READY
+        if not self._up:
+            self._lost_at = time.monotonic()
         problem = "can't connect: refused, unreachable or not answering" if failed else None
         self._on_state(self._up, problem)
         return True

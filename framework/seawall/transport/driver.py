@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextvars import copy_context
+from functools import partial
 from typing import Any, Protocol
 
 from grpc import StatusCode
@@ -23,6 +24,7 @@ from seawall.transport.discovery import Discovery
 from seawall.transport.limits import Alarm
 from seawall.transport.load import ASK
 from seawall.transport.translate import whole_grains
+from seawall.transport.unsent import SURE_AFTER, says_unsent
 
 CANCELLED = Failure(StatusCode.CANCELLED, "Locally cancelled by application!")
 LOST = Failure(StatusCode.CANCELLED, "another attempt was answered first", limit=True)
@@ -163,12 +165,26 @@ class Driver:
             self._clear_alarm()
             self._step(Success(inner))
         else:
+            self._failed(inner, code)
+
+    def _failed(self, inner: Any, code: StatusCode) -> None:
+        """The attempt in hand has failed: see what that means."""
+        failure = self._failure(inner, code)
+        if failure.sent and says_unsent(code, failure.details):
+            # Of its connection's end we may hear a moment later.
+            self._clear_alarm()
+            self._timer = self._later(SURE_AFTER, partial(self._failed_for_sure, inner, code))
+        else:
+            self._ended(failure)
+
+    def _failed_for_sure(self, inner: Any, code: StatusCode) -> None:
+        if inner is self._inner and self._outcome is None:
             self._ended(self._failure(inner, code))
 
     def _failure(self, inner: Any, code: StatusCode) -> Failure:
         endpoint = self._call.endpoint
-        connected = endpoint is not None and endpoint.transport.connected
-        return self._failure_of(inner, code, connected)
+        stayed = endpoint is not None and not endpoint.transport.lost_since(self._sent_at)
+        return self._failure_of(inner, code, stayed)
 
     def _ended(self, failure: Failure) -> None:
         """The attempt in hand has failed: keep the record, go on with the plan."""
@@ -319,8 +335,9 @@ class Driver:
         """The status of an attempt that has ended."""
         raise NotImplementedError
 
-    def _failure_of(self, inner: Any, code: StatusCode, connected: bool) -> Failure:
-        """The failure that such an attempt stands for; ``connected``: whether its connection is."""
+    def _failure_of(self, inner: Any, code: StatusCode, stayed: bool) -> Failure:
+        """The failure that such an attempt stands for; ``stayed``: its connection was up all the
+        time."""
         raise NotImplementedError
 
     def _cancel_attempt(self, inner: Any) -> None:

@@ -32,8 +32,8 @@ class LoopDriver(Driver):
         code: StatusCode = resolved(inner.code())
         return code
 
-    def _failure_of(self, inner: Any, code: StatusCode, connected: bool) -> Failure:
-        return failure_of(inner, code, connected=connected)
+    def _failure_of(self, inner: Any, code: StatusCode, stayed: bool) -> Failure:
+        return failure_of(inner, code, stayed=stayed)
 
     def _later(self, seconds: float, do: Callable[[], None]) -> Cancellable:
         handle: asyncio.TimerHandle = self._loop.call_later(seconds, do)

@@ -13,6 +13,7 @@ from grpc import StatusCode, aio
 
 from seawall.call import Call, Failure
 from seawall.errors import in_words
+from seawall.transport.batches import core, public_only
 from seawall.transport.driver import CANCELLED
 from seawall.transport.rpc import Rpc
 
@@ -162,12 +163,12 @@ class RequestStream:
                 if self._sent == self._all:
                     await inner.done_writing()
                     return
-                await inner.write(self._kept[self._sent - self._dropped])
+                await _write(inner, self._kept[self._sent - self._dropped])
                 self._sent += 1
                 if self._call.committed:
                     self._drop_sent()
                 self._notify()
-        except (aio.AioRpcError, asyncio.InvalidStateError, aio.UsageError):
+        except (aio.AioRpcError, asyncio.InvalidStateError, aio.UsageError, core.InternalError):
             return
 
     @property
@@ -190,3 +191,20 @@ class RequestStream:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+
+async def _write(inner: Any, message: bytes) -> None:
+    """Write a message. If that fails, the status of ``inner`` tells why, or soon will.
+
+    grpc.aio's own ``write`` puts an INTERNAL in the place of a status that has not come yet, and a
+    stream of answers never sees the true one (1.85): that of a server that leaves, for example,
+    which allows another attempt.
+    """
+    call, sent = getattr(inner, "_cython_call", None), getattr(inner, "_metadata_sent", None)
+    if call is None or sent is None or public_only():
+        await inner.write(message)
+        return
+    await sent.wait()
+    if inner.done():
+        raise asyncio.InvalidStateError("it has ended")
+    await call.send_serialized_message(message)

@@ -53,7 +53,7 @@ class ResponseStream(Rpc):
         if first is EOF:
             code = await inner.code()
             if code is not StatusCode.OK:
-                self._ended(self._failure(inner, code))
+                self._failed(inner, code)
                 return
         self._clear_alarm()
         self._first = first
@@ -157,7 +157,7 @@ async def _one_by_one(messages: Iterable[Any]) -> AsyncIterator[Any]:
 def _report_end(call: Call, driver: weakref.ref[ResponseStream], inner: Any) -> None:
     code = resolved(inner.code())
     ok = code is StatusCode.OK
-    end: Outcome = Success(inner) if ok else failure_of(inner, code, connected=True)
+    end: Outcome = Success(inner) if ok else failure_of(inner, code, stayed=True)
     hooks, call.at_end = call.at_end or [], None
     tell(hooks, end)
     owner = driver()

@@ -16,7 +16,7 @@ from grpc.aio import AioRpcError, Metadata
 from seawall import errors
 from seawall.call import Attempt, Call, Failure
 from seawall.statuses import StatusError, kind_of
-from seawall.transport.unsent import unsent
+from seawall.transport.unsent import in_own_words, says_unsent
 
 if TYPE_CHECKING:
     from seawall.statuses.details import Details
@@ -128,10 +128,10 @@ def is_broken_write(inner: grpc.aio.Call) -> bool:
     return bool(resolved(inner.details()) == _BROKEN_WRITE)
 
 
-def failure_of(inner: grpc.aio.Call, code: StatusCode, *, connected: bool) -> Failure:
+def failure_of(inner: grpc.aio.Call, code: StatusCode, *, stayed: bool) -> Failure:
     """The failure that an ended gRPC call stands for.
 
-    ``connected``: whether the connection that it went over is up.
+    ``stayed``: whether the connection that it went over was up all the time.
     """
     error = AioRpcError(
         code,
@@ -140,18 +140,18 @@ def failure_of(inner: grpc.aio.Call, code: StatusCode, *, connected: bool) -> Fa
         resolved(inner.details()) or "",
         resolved(inner.debug_error_string()) or "",  # type: ignore[attr-defined]
     )
-    return failure_with(error, connected=connected)
+    return failure_with(error, stayed=stayed)
 
 
-def failure_with(error: AioRpcError, *, connected: bool) -> Failure:
+def failure_with(error: AioRpcError, *, stayed: bool) -> Failure:
     """The failure that an attempt's error stands for."""
     code, details, trailing = error.code(), error.details() or "", error.trailing_metadata()
     pushback, stop = pushback_of(trailing)
-    never = unsent(code, details, connected=connected)
+    unsent = not stayed and says_unsent(code, details)
     return Failure(
         code,
-        never or details,
-        sent=never is None,
+        in_own_words(details) if unsent else details,
+        sent=not unsent,
         pushback=pushback,
         stop=stop,
         untold=details == _BROKEN_WRITE,

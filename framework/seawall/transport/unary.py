@@ -80,10 +80,10 @@ class UnaryUnaryCall(UnaryResponse, aio.UnaryUnaryCall[Any, Any]):
     def _code_of(self, inner: Any) -> StatusCode:
         return inner.status if type(inner) is DirectAttempt else super()._code_of(inner)
 
-    def _failure_of(self, inner: Any, code: StatusCode, connected: bool) -> Failure:
+    def _failure_of(self, inner: Any, code: StatusCode, stayed: bool) -> Failure:
         if type(inner) is DirectAttempt:
-            return failure_with(inner.error(), connected=connected)
-        return super()._failure_of(inner, code, connected)
+            return failure_with(inner.error(), stayed=stayed)
+        return super()._failure_of(inner, code, stayed)
 
 
 class StreamUnaryCall(Requesting, UnaryResponse, aio.StreamUnaryCall[Any, Any]):

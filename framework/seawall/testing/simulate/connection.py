@@ -51,6 +51,10 @@ class Connection:
         self._phase = random.random() * PING_EVERY
         self._retired = False
 
+    def lost_since(self, when: float) -> bool:
+        """Whether it is down. What fails here says itself whether it was sent."""
+        return not self.connected
+
     def start(self, *, at_once: bool = False) -> None:
         """Connect, and stay connected; ``at_once``: as if it had been connected for long."""
         self.replica.connect(self)

@@ -59,7 +59,7 @@ class Driver(ProductionDriver):
     def _code_of(self, inner: Attempt) -> StatusCode:
         return StatusCode.OK if inner.error is None else inner.error.code
 
-    def _failure_of(self, inner: Attempt, code: StatusCode, connected: bool) -> Failure:
+    def _failure_of(self, inner: Attempt, code: StatusCode, stayed: bool) -> Failure:
         assert inner.error is not None, "it is asked of failures alone"
         return inner.error
 

@@ -88,7 +88,7 @@ class Attempt:
         """The response of a unary attempt that was answered."""
         return self.call.result()
 
-    def failure(self, connected: bool) -> Failure:
+    def failure(self, stayed: bool) -> Failure:
         """What it stands for, once it has failed."""
         if self.refused is not None:
             details = f"the attempt could not be started: {self.refused!r}"
@@ -102,7 +102,7 @@ class Attempt:
             call.details() or "",
             inside.debug_error_string(call),
         )
-        return failure_with(error, connected=connected)
+        return failure_with(error, stayed=stayed)
 
 
 class Managed(Attempt):

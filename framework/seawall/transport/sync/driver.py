@@ -113,6 +113,9 @@ class SyncDriver(Stepping):
 
     def _begin(self, make: Callable[..., Any], timeout: float | None, metadata: Items) -> Any:
         assert isinstance(make, Twin)
+        if self._call.endpoint is not None:
+            # Of a connection that has just ended nobody tells us, and this has gRPC make another.
+            self._call.endpoint.transport.notice()
         if self._here and make.blocks:
             attempt = Blocking(make, self._take_first(), timeout, metadata, self._arguments)
             self._job, self._busy = attempt, True
@@ -142,8 +145,8 @@ class SyncDriver(Stepping):
         assert inner.code is not None
         return inner.code
 
-    def _failure_of(self, inner: Attempt, code: StatusCode, connected: bool) -> Failure:
-        return inner.failure(connected)
+    def _failure_of(self, inner: Attempt, code: StatusCode, stayed: bool) -> Failure:
+        return inner.failure(stayed)
 
     def _set_alarm(self, due: float) -> None:
         limit = Limit(self, self._inner)
