@@ -66,6 +66,13 @@ class Fields:
             if self._values.get(name) is not None:
                 raise self.wrong("is not supported by this version of seawall", name)
 
+    def idle(self, *names: str, without: str) -> None:
+        """Refuse fields that do nothing, as the field ``without`` is not there."""
+        for name in names:
+            if name in self and without not in self:
+                problem = f"has no effect without {without}; give both, or neither"
+                raise self.wrong(problem, name)
+
     def child(self, name: str) -> Fields | None:
         value = self._values.get(name)
         if value is None:

@@ -196,6 +196,18 @@ def test_ejections_go_on_with_rules_that_stay_and_end_with_them():
     assert not bad.ejected and not world.pipeline.group.tripped
 
 
+def test_grpcs_spelling_of_the_rules_in_force_changes_nothing():
+    world = World(OUTLIERS | {"loadBalancingConfig": [{"round_robin": {}}]})
+    balancer, bad = world.pipeline.balancer, world.endpoints[0]
+    bad.ejected = True
+    own = dict(OUTLIERS["seawall"])
+    rules = own.pop("outlierDetection") | {"childPolicy": [{"round_robin": {}}]}
+    world.replace(
+        {"loadBalancingConfig": [{"outlier_detection_experimental": rules}], "seawall": own}
+    )
+    assert bad.ejected and world.pipeline.balancer is balancer
+
+
 def test_who_was_warming_up_takes_its_whole_share_when_there_is_no_slow_start_any_more():
     world = World({"seawall": {"slowStart": {"window": "60s"}}})
     world.start()

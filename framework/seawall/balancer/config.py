@@ -21,6 +21,13 @@ ENTRY_POINTS: Final = "seawall.balancers"
 """Entry point group of third-party balancers: a name, and a ``Parser``: what is called with the
 policy's fields and returns its ``BalancerPolicy``, or raises ``ConfigError`` (``fields.wrong``)."""
 
+OUTLIERS: Final = "outlier_detection_experimental"
+SUBSET: Final = "random_subsetting"
+AROUND: Final = {OUTLIERS: "outlierDetection", SUBSET: "subset"}
+"""gRPC's policies that pick nothing and stand round one that does, and seawall's field for each."""
+
+_NOTHING: Final[Mapping[str, Parser]] = {}
+
 _DEEPEST: Final = 8
 """Policies within policies; no sense needs as many."""
 
@@ -28,23 +35,27 @@ _MOST: Final = 16
 """Policies of one list that are looked for; each costs a look at what is installed."""
 
 
-def parse(entries: list[Fields]) -> BalancerPolicy:
+def parse(entries: list[Fields], around: Mapping[str, Parser] = _NOTHING) -> BalancerPolicy:
     """The first of a ``loadBalancingConfig`` that is known; the default if the list is empty.
 
-    Each entry has one field, whose name is the policy's. Raises ``ConfigError`` if none is known,
-    or for what is wrong in the one that is.
+    Each entry has one field, whose name is the policy's. ``around`` has the parsers of those of
+    ``AROUND`` that may stand in this list: none in that of a balancer. Raises ``ConfigError`` if
+    none is known, or for what is wrong in the one that is.
     """
     named: list[str] = []
     for entry in entries[:_MOST]:
         if len(entry.names) != 1:
             raise entry.wrong("must have exactly one field, the name of a policy")
         name = entry.names[0]
-        parser = _BUILT_IN.get(name) or _third_party(name, entry)
+        if name in AROUND and name not in around:
+            mend = f"put it round all of them, or say seawall.{AROUND[name]}"
+            raise entry.wrong(f"can't stand in a balancer: {mend}", name)
+        parser = around.get(name) or _BUILT_IN.get(name) or _third_party(name, entry)
         if parser is not None:
             return parser(entry.child(name) or Fields({}, entry.wrong("", name).path))
         named.append(in_brief(str(name)))
     if entries:
-        known = ", ".join(sorted({*_BUILT_IN, *_entry_points().names}))
+        known = ", ".join(sorted({*_BUILT_IN, *around, *_entry_points().names}))
         raise _of_list(entries[0], f"knows none of {in_brief(', '.join(named))}; known: {known}")
     return DEFAULT
 

@@ -6,21 +6,14 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
-from seawall import balancer
-from seawall.balancer import BalancerPolicy, needs_of
 from seawall.call import Method
+from seawall.config.balancing import read_balancing
 from seawall.config.files import text_of
 from seawall.config.methods import read_methods
 from seawall.config.policies import HEDGES, BudgetPolicy, ServiceConfig, ThrottlePolicy
 from seawall.errors import ConfigError
 from seawall.fields import Fields, in_brief
 from seawall.policy.breaker import BreakerPolicy
-from seawall.policy.outlier import (
-    FailurePercentageEjection,
-    OutlierPolicy,
-    SuccessRateEjection,
-)
-from seawall.policy.subset import ALL, SubsetPolicy
 from seawall.policy.throttle import AdaptiveThrottle
 from seawall.policy.warmup import SlowStartPolicy
 
@@ -88,17 +81,17 @@ def parse_service_config(document: Mapping[str, Any]) -> ServiceConfig:
         "retryBudget", "hedgingBudget", "breaker", "outlierDetection", "adaptiveThrottling",
         "slowStart", "subset",
     )  # fmt: skip
-    picker = balancer.parse(top.children("loadBalancingConfig"))
+    balancing = read_balancing(top, own)
     config = ServiceConfig(
-        balancer=picker,
+        balancer=balancing.balancer,
         throttle=_throttle(top.child("retryThrottling")),
         budget=_budget(own.child("retryBudget"), BudgetPolicy(), "minRetriesPerSecond"),
         hedging_budget=_budget(own.child("hedgingBudget"), HEDGES, "minHedgesPerSecond"),
         breaker=_breaker(own.child("breaker")),
-        outliers=_outliers(own.child("outlierDetection")),
+        outliers=balancing.outliers,
         adaptive=_adaptive(own.child("adaptiveThrottling")),
         slow_start=_slow_start(own.child("slowStart")),
-        subset=_subset(own.child("subset"), picker),
+        subset=balancing.subset,
         methods=read_methods(top),
     )
     _end_of_fallbacks(config)
@@ -148,59 +141,33 @@ def _breaker(fields: Fields | None) -> BreakerPolicy:
     fields.only(
         "consecutiveFailures", "openTime", "maxOpenTime", "failureRatio", "minimumCalls", "window"
     )
+    fields.idle("minimumCalls", "window", without="failureRatio")
     ratio = fields.number("failureRatio", 0.0, above=0, most=1) if "failureRatio" in fields else 0.0
+    open_time, most = _open_times(fields, default)
     return BreakerPolicy(
         consecutive_failures=fields.integer(
             "consecutiveFailures", default.consecutive_failures, least=1
         ),
-        open_time=fields.duration("openTime", default.open_time),
-        max_open_time=fields.duration("maxOpenTime", default.max_open_time),
+        open_time=open_time,
+        max_open_time=most,
         failure_ratio=ratio or None,
         minimum_calls=fields.integer("minimumCalls", default.minimum_calls, least=1),
         window=fields.duration("window", default.window),
     )
 
 
-def _outliers(fields: Fields | None) -> OutlierPolicy | None:
-    if fields is None:
-        return None
-    fields.only(
-        "interval", "baseEjectionTime", "maxEjectionTime", "maxEjectionPercent",
-        "successRateEjection", "failurePercentageEjection",
-    )  # fmt: skip
-    default = OutlierPolicy()
-    by_rate = fields.child("successRateEjection")
-    by_failures = fields.child("failurePercentageEjection")
-    return OutlierPolicy(
-        interval=fields.duration("interval", default.interval),
-        base_ejection_time=fields.duration("baseEjectionTime", default.base_ejection_time),
-        max_ejection_time=fields.duration("maxEjectionTime", default.max_ejection_time),
-        max_ejection_percent=fields.percentage("maxEjectionPercent", default.max_ejection_percent),
-        success_rate=None if by_rate is None else _by_rate(by_rate),
-        failure_percentage=None if by_failures is None else _by_failures(by_failures),
-    )
-
-
-def _by_rate(fields: Fields) -> SuccessRateEjection:
-    fields.only("stdevFactor", "enforcementPercentage", "minimumHosts", "requestVolume")
-    default = SuccessRateEjection()
-    return SuccessRateEjection(
-        fields.integer("stdevFactor", default.stdev_factor, least=0),
-        fields.percentage("enforcementPercentage", default.enforcement_percentage),
-        fields.integer("minimumHosts", default.minimum_hosts, least=0),
-        fields.integer("requestVolume", default.request_volume, least=0),
-    )
-
-
-def _by_failures(fields: Fields) -> FailurePercentageEjection:
-    fields.only("threshold", "enforcementPercentage", "minimumHosts", "requestVolume")
-    default = FailurePercentageEjection()
-    return FailurePercentageEjection(
-        fields.percentage("threshold", default.threshold),
-        fields.percentage("enforcementPercentage", default.enforcement_percentage),
-        fields.integer("minimumHosts", default.minimum_hosts, least=0),
-        fields.integer("requestVolume", default.request_volume, least=0),
-    )
+def _open_times(fields: Fields, default: BreakerPolicy) -> tuple[float, float]:
+    """``openTime`` and ``maxOpenTime``. Raises ``ConfigError`` if the first is above the other,
+    and would be cut to it without a word."""
+    first = fields.duration("openTime", default.open_time)
+    most = fields.duration("maxOpenTime", default.max_open_time)
+    if first > most and "openTime" in fields:
+        how = f"is above maxOpenTime ({first:g} s > {most:g} s)"
+        raise fields.wrong(f"{how}; give a maxOpenTime of as much, or more", "openTime")
+    if first > most:
+        how = f"is below openTime ({most:g} s < {first:g} s)"
+        raise fields.wrong(f"{how}; give an openTime of as much, or less", "maxOpenTime")
+    return first, most
 
 
 def _adaptive(fields: Fields | None) -> AdaptiveThrottle | None:
@@ -225,14 +192,3 @@ def _slow_start(fields: Fields | None) -> SlowStartPolicy | None:
         aggression=fields.number("aggression", 1.0, above=0, most=100),
         least_weight=max(fields.number("minWeightPercent", 10.0, above=0, most=100) / 100, 1e-3),
     )
-
-
-def _subset(fields: Fields | None, picker: BalancerPolicy) -> SubsetPolicy:
-    default = SubsetPolicy()
-    if needs_of(picker).everyone:
-        default = default.changed(size=ALL)
-    if fields is None:
-        return default
-    fields.only("size", "client")
-    client = fields.integer("client", least=0) if "client" in fields else None
-    return SubsetPolicy(fields.integer("size", default.size, least=1), client)

@@ -56,11 +56,10 @@ def _method(fields: Fields) -> MethodPolicy:
         raise fields.wrong(
             "can't stand beside a retryPolicy: it is one or the other", "hedgingPolicy"
         )
-    retry = _retry(fields.child("retryPolicy"), own.flag("retryNonIdempotent") or False)
     return MethodPolicy(
         timeout=fields.duration("timeout", None),
         wait_for_ready=fields.flag("waitForReady"),
-        retry=NEVER if own.flag("retries") is False else retry,
+        retry=_retry(fields.child("retryPolicy"), own),
         hedge=_hedge(fields.child("hedgingPolicy"), own.child("hedging")),
         idempotent=own.flag("idempotent"),
         bulkhead=_bulkhead(own.child("bulkhead")),
@@ -70,7 +69,14 @@ def _method(fields: Fields) -> MethodPolicy:
     )
 
 
-def _retry(fields: Fields | None, non_idempotent: bool) -> RetryPolicy:
+def _retry(fields: Fields | None, own: Fields) -> RetryPolicy:
+    """gRPC's ``retryPolicy`` and what is seawall's ``own`` about it."""
+    non_idempotent = own.flag("retryNonIdempotent") or False
+    if own.flag("retries") is False:
+        if fields is not None or non_idempotent:
+            beside = "retryNonIdempotent" if fields is None else "a retryPolicy"
+            raise own.wrong(f"can't be false beside {beside}: leave one out", "retries")
+        return NEVER
     if fields is None:
         return RetryPolicy(non_idempotent=non_idempotent)
     fields.only(
@@ -115,6 +121,7 @@ def _bulkhead(fields: Fields | None) -> BulkheadPolicy | None:
     if fields is None:
         return None
     fields.only("maxConcurrent", "maxQueue", "maxWait")
+    fields.idle("maxWait", without="maxQueue")
     return BulkheadPolicy(
         fields.integer("maxConcurrent", least=1),
         fields.integer("maxQueue", 0, least=0),
