@@ -334,7 +334,8 @@ class Call:
     def note(self, text: str) -> None:
         if self.notes is None:
             self.notes = []
-        self.notes.append(text)
+        if text not in self.notes:  # each attempt may have the same to say
+            self.notes.append(text)
 
     def record(self, attempt: Attempt) -> None:
         if self.attempts is None:

@@ -69,7 +69,8 @@ class EndpointLost(Event):
 
 
 class BreakerChanged(Event):
-    """An endpoint's breaker moved from one state to another."""
+    """An endpoint's breaker opened, or closed again as a probe was answered. Told once for each:
+    a probe that fails is no news."""
 
     level: ClassVar[str] = "warning"
     service: str

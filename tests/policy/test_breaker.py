@@ -76,9 +76,10 @@ EVENTFUL = BreakerPolicy(4, 1.0, 4.0, failure_ratio=0.5, minimum_calls=3, window
 )
 def test_it_only_ever_moves_along_its_table(actions, policy):
     clock = FakeClock()
-    moves = []
-    breaker = Breaker(policy, lambda old, new: moves.append((old, new)))
+    moves, told = [], []
+    breaker = Breaker(policy, lambda old, new: told.append((old, new)))
     for action in actions:
+        before = breaker.state
         match action:
             case "fail":
                 breaker.failed(clock())
@@ -91,8 +92,29 @@ def test_it_only_ever_moves_along_its_table(actions, policy):
             case "wait":
                 clock.advance(1.5)
         assert breaker.attentive or (breaker.state is State.CLOSED and breaker.failures == 0)
+        if breaker.state is not before:
+            moves.append((before, breaker.state))
     allowed = {(state, target) for (state, _), target in TRANSITIONS.items()}
     assert set(moves) <= allowed
+    assert told == [move for move in moves if State.CLOSED in move]
+
+
+def test_it_tells_that_it_opens_and_that_it_closes_and_of_no_probe_between():
+    clock, told = FakeClock(), []
+    breaker = Breaker(POLICY, lambda old, new: told.append((old, new)))
+    for _ in range(3):
+        breaker.failed(clock())
+    for pause in (0.0, 0.1, 1.0, 2.0, 4.0):  # some of them before the open time is over
+        clock.advance(pause)
+        breaker.acquire(clock())
+        breaker.release()
+        breaker.failed(clock())
+    assert told == [(State.CLOSED, State.OPEN)]
+    clock.advance(4.0)
+    breaker.acquire(clock())
+    breaker.succeeded(clock())
+    breaker.release()
+    assert told[1:] == [(State.HALF_OPEN, State.CLOSED)]
 
 
 RATIO = BreakerPolicy(1000, 1.0, 4.0, failure_ratio=0.5, minimum_calls=10, window=10.0)

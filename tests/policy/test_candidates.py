@@ -1,8 +1,10 @@
 """What is said of those who were not candidates: enough, and not more the longer a call waits."""
 
+import pytest
+
 from seawall.policy.breaker import BreakerPolicy
 from seawall.policy.subset import Subset, SubsetPolicy
-from tests.policy.support import World, ok
+from tests.policy.support import World, fails, ok
 
 
 def tripped(world: World, *endpoints) -> None:
@@ -51,3 +53,52 @@ def test_of_more_than_are_used_it_is_told_how_many_were_tried():
         endpoint.settled = True
     outcome = world.run(timeout=10.0)
     assert "100 instances of shop.v1.Inventory are listed and the 20 that" in outcome.details
+
+
+@pytest.mark.parametrize("timeout", [1.0, 0.01], ids=["all attempts", "too late for a second"])
+def test_that_all_are_open_is_said_once_whatever_the_attempts(timeout):
+    world = World({name: fails() for name in "abc"}, breaker_policy=BreakerPolicy(1, 60.0, 60.0))
+    tripped(world, *world.group.endpoints)
+    call = world.call(timeout=timeout)
+    assert not world.run(call).ok
+    assert len(world.sent) == (3 if timeout == 1.0 else 1)
+    said = [note for note in call.notes if "open breakers" in note]
+    assert said == ["all 3 connected instances have open breakers: each is probed"]
+    assert not any("left out" in note or "opened" in note for note in call.notes)
+
+
+def test_those_that_are_ejected_are_told_from_those_with_open_breakers():
+    world = World({name: ok() for name in "abc"}, breaker_policy=BreakerPolicy(1, 60.0, 60.0))
+    *open_, ejected = world.group.endpoints
+    tripped(world, *open_)
+    ejected.ejected = True
+    world.group.trip(ejected)
+    call = world.call()
+    assert world.run(call).ok
+    state = "are ejected or have open breakers"
+    assert call.notes == [f"all 3 connected instances {state}: each is probed"]
+
+
+def test_who_is_left_out_of_each_attempt_is_said_once():
+    world = World({name: fails() for name in "abcd"}, breaker_policy=BreakerPolicy(1000))
+    bad = world.endpoint("d")
+    bad.ejected = True
+    world.group.trip(bad)
+    call = world.call()
+    assert not world.run(call).ok
+    assert len(world.sent) == 3
+    left_out = [note for note in call.notes if "left out" in note]
+    assert left_out == ["1 of 4 connected instances left out: d (ejected)"]
+    assert call.notes[0] == left_out[0] and call.notes[-1].startswith("left then: ")
+
+
+def test_a_breaker_that_opens_is_a_note_and_one_that_stays_open_is_none():
+    world = World({"a": fails()}, breaker_policy=BreakerPolicy(3, 60.0, 60.0))
+    call = world.call()
+    world.run(call)
+    assert "the breaker of a opened: 3 in a row failed" in call.notes
+    for pause in (0.0, 120.0):
+        world.clock.advance(pause)
+        call = world.call()
+        world.run(call)
+        assert not any(note.startswith("the breaker of") for note in call.notes)

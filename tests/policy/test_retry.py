@@ -5,7 +5,8 @@ from grpc import StatusCode
 
 from seawall.call import Call, Failure
 from seawall.policy.budget import RetryBudget, RetryThrottle
-from seawall.policy.retry import RetryPolicy
+from seawall.policy.hedge import HedgePolicy
+from seawall.policy.retry import NEVER, RetryPolicy
 from tests.policy.support import CHARGE, READ, WATCH, World, fails, ok
 
 EXPLICIT = RetryPolicy(attempt_timeout=0.1)
@@ -45,6 +46,34 @@ def test_a_call_that_may_have_run_is_not_repeated_unless_marked_idempotent():
     assert not world.run(call).ok
     assert world.sent == ["a"]
     assert "not marked idempotent" in call.notes[0]
+
+
+@pytest.mark.parametrize("code", [StatusCode.INTERNAL, StatusCode.RESOURCE_EXHAUSTED])
+@pytest.mark.parametrize("hedging", [None, HedgePolicy(delay=0.02)], ids=["retried", "hedged"])
+def test_a_code_that_the_policy_does_not_list_is_told(code, hedging):
+    world = World({"a": fails(code), "b": ok()}, hedging=hedging)
+    call = world.call()
+    assert not world.run(call).ok and world.sent == ["a"]
+    assert call.notes[0] == f"not retried: {code.name} is not one of the policy's codes"
+    assert len(call.notes) == 2
+
+
+@pytest.mark.parametrize(
+    "code", [StatusCode.NOT_FOUND, StatusCode.INVALID_ARGUMENT, StatusCode.ABORTED]
+)
+def test_of_a_callers_error_nobody_need_be_told_that_it_is_not_retried(code):
+    world = World({"a": fails(code), "b": ok()})
+    call = world.call()
+    assert not world.run(call).ok and len(call.notes) == 1
+
+
+def test_a_code_is_no_reason_where_nothing_is_retried_or_no_time_is_left():
+    world = World({"a": fails(StatusCode.INTERNAL)}, NEVER)
+    call = world.call()
+    assert not world.run(call).ok and len(call.notes) == 1
+    world = World({"a": fails(StatusCode.DEADLINE_EXCEEDED, 1.0)})
+    call = world.call(CHARGE, timeout=1.0)
+    assert not world.run(call).ok and len(call.notes) == 1
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,11 @@ class BreakerPolicy(Record):
 
 
 class Breaker:
-    """The breaker of one endpoint. ``on_change(old, new)`` is told of every move."""
+    """The breaker of one endpoint.
+
+    ``on_change(old, new)`` is told when it opens and when it closes again. Between the two it may
+    be probed with every call, in vain: that is no news.
+    """
 
     __slots__ = (
         "_early",
@@ -186,5 +190,5 @@ class Breaker:
 
     def _move(self, signal: Signal) -> None:
         old, self.state = self.state, TRANSITIONS[self.state, signal]
-        if self._on_change is not None:
+        if self._on_change is not None and State.CLOSED in (old, self.state):
             self._on_change(old, self.state)

@@ -26,20 +26,22 @@ def await_candidates(
 ) -> Generator[Effect, Any, Sequence[Endpoint] | Failure]:
     """Those that may be picked, once there are any; or why there is no sense in waiting."""
     since = now = clock()
-    while not (admitted := _admitted(group, now)):
+    while not (found := (admitted := _admitted(group, now)) or _probeable(group)):
         refusal = _refusal(call, group, now, now - since)
         if refusal is not None:
             return refusal
         yield Await(_patience(call, group, now, now - since))
         now = clock()
-    if len(admitted) < len(group.ready):
+    if not admitted:
+        call.note(_all_barred(group))
+    elif len(admitted) < len(group.ready):
         call.note(_left_out(group, admitted))
     if call.tried:
-        untried = [e for e in admitted if e not in call.tried]
+        untried = [e for e in found if e not in call.tried]
         if not untried and call.absent is not None:
             return (yield from _newcomers(call, group, clock, call.absent))
-        return untried or [e for e in admitted if e not in call.lacking] or admitted
-    return admitted
+        return untried or [e for e in found if e not in call.lacking] or found
+    return found
 
 
 def _newcomers(
@@ -54,13 +56,15 @@ def _newcomers(
         until = min(until, call.deadline)
     while True:
         now = clock()
-        untried = [e for e in _admitted(group, now) if e not in call.tried]
+        found = _admitted(group, now) or _probeable(group)
+        untried = [e for e in found if e not in call.tried]
         if untried or now >= until or all(e.settled or e.paused for e in group.endpoints):
             return untried or absent
         yield Await(max(0.001, until - now))
 
 
 def _admitted(group: Group, now: float) -> Sequence[Endpoint]:
+    """Those that neither their breaker nor outlier detection bars."""
     ready = group.ready
     # Nobody else is ejected, or has a breaker that is not closed: with thousands of instances,
     # asking each would cost every call milliseconds while one of them is ill.
@@ -70,12 +74,23 @@ def _admitted(group: Group, now: float) -> Sequence[Endpoint]:
     left = [e for e in ready if e not in barred]
     if 2 * len(left) < len(ready):
         left = [e for e in _unejected(ready) if e.breaker.admits(now)]
-    if left:
-        return left
-    # All are open: perhaps not they were at fault but the way there, or this process. Were the open
-    # times waited for, a moment's trouble would become seconds of refusals; so each is probed at
-    # once, one call at a time, and the first answer closes its breaker.
-    return [e for e in ready if e.breaker.probeable]
+    return left
+
+
+def _probeable(group: Group) -> Sequence[Endpoint]:
+    """Those that a call may go to when all are barred, to find out.
+
+    Perhaps not they were at fault but the way there, or this process. Were the open times waited
+    for, a moment's trouble would become seconds of refusals; so each is probed at once, one call
+    at a time, and the first answer closes its breaker.
+    """
+    return [e for e in group.ready if e.breaker.probeable]
+
+
+def _all_barred(group: Group) -> str:
+    ejected = any(e.ejected for e in group.ready)
+    state = "are ejected or have open breakers" if ejected else "have open breakers"
+    return f"all {len(group.ready)} connected instances {state}: each is probed"
 
 
 def _left_out(group: Group, admitted: Sequence[Endpoint]) -> str:

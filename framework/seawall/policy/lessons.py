@@ -11,6 +11,7 @@ from grpc import StatusCode
 from seawall.call import Call, Endpoint, Failure, LoadReport, Outcome
 from seawall.clock import Clock
 from seawall.policy.backpressure import Backpressure
+from seawall.policy.breaker import State
 from seawall.policy.classify import Verdict, classify, lacks
 from seawall.policy.outlier import Outliers
 
@@ -99,11 +100,11 @@ class Lessons:
             return False
         if self._backpressure is not None:
             self._press(self._backpressure, failure, verdict)
-        closed = not endpoint.breaker.failures or endpoint.breaker.admits(now)
+        closed = endpoint.breaker.state is State.CLOSED
         endpoint.breaker.learn(verdict, now)
         if verdict is Verdict.FAULT:
             _suspect(endpoint)
-        if closed and not endpoint.breaker.admits(now):
+        if closed and endpoint.breaker.state is State.OPEN:
             call.note(f"the breaker of {endpoint.address} opened: {endpoint.breaker.why}")
         self._learn(call, endpoint, failure, verdict, now)
         return True

@@ -23,6 +23,9 @@ ELSEWHERE = (Verdict.ABSENT, Verdict.CANCELLED)
 """Worth another attempt although no policy lists the code: the instance has no such method, or it
 stops, and cancels what reaches it in that moment (the caller's own cancellation ends the plan)."""
 
+_UNLISTED = (Verdict.FAULT, Verdict.OVERLOAD)
+"""Of these it is told that the policy does not list their code. Of a caller's error nobody asks."""
+
 NUMBER: Final = "seawall-attempt"
 """Metadata: the number of the attempt, from 2 on. gRPC's own ``grpc-previous-rpc-attempts`` is
 kept by its core for itself: what a caller puts there does not arrive (seen with 1.85)."""
@@ -156,12 +159,19 @@ class Retrier:
         listed = failure.limit or failure.code in self.policy.codes or verdict in ELSEWHERE
         if listed or failure.stop:
             self.budget.failure()
-        if listed and not (call.method.idempotent or self.policy.non_idempotent):
-            call.note(
-                f"not retried: {call.method.name} may have been run and is not marked idempotent"
-            )
+        if not listed:
+            if verdict in _UNLISTED and self._could_retry(call):
+                call.note(f"not retried: {failure.code.name} is not one of the policy's codes")
             return False
-        return listed
+        if call.method.idempotent or self.policy.non_idempotent:
+            return True
+        call.note(f"not retried: {call.method.name} may have been run and is not marked idempotent")
+        return False
+
+    def _could_retry(self, call: Call) -> bool:
+        """Whether the policy knows retries at all, and the call has time for one."""
+        timely = call.deadline is None or self._clock() < call.deadline
+        return timely and self.policy.max_attempts > 1
 
 
 def _forbidden(call: Call, failure: Failure) -> str | None:

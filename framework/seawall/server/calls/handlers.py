@@ -84,14 +84,18 @@ class Handlers:
         if inspect.iscoroutinefunction(function):
             return self._coroutine(function, path, door)
         if request_streaming and not response_streaming:
-            return self._coroutine(in_a_thread(function, self._pool), path, door)
+            function = in_a_thread(function, self._pool)
+            return self._coroutine(function, path, door, ends=True)
         if not response_streaming:
             return self._threaded.function(function, path, door)
         if not asynchronous:
             function = in_steps(function, self._pool, path, request_streaming=request_streaming)
-        return self._async_generator(function, path, door)
+        return self._async_generator(function, path, door, ends=not asynchronous)
 
-    def _coroutine(self, function: Callable[..., Any], path: str, door: Door) -> Callable[..., Any]:
+    def _coroutine(
+        self, function: Callable[..., Any], path: str, door: Door, *, ends: bool = False
+    ) -> Callable[..., Any]:
+        """``ends``: ``function`` ends its request by itself (``Inbound.end``)."""
         spans, meter = self._spans, self._meter
         told = self._monitoring.of(path)
 
@@ -108,7 +112,11 @@ class Handlers:
             if told is not None:
                 told.began()
             try:
-                response = await function(readable(request), context)
+                try:
+                    response = await function(readable(request), context)
+                finally:
+                    if not ends:
+                        served.end()
             except (Exception, asyncio.CancelledError) as error:
                 report(meter, began, served, context, failed=True)
                 await _fail(path, context, partial(ended, told, span, began, context), error)
@@ -122,8 +130,9 @@ class Handlers:
         return handle
 
     def _async_generator(
-        self, function: Callable[..., Any], path: str, door: Door
+        self, function: Callable[..., Any], path: str, door: Door, *, ends: bool
     ) -> Callable[..., Any]:
+        """``ends``: ``function`` ends its request by itself (``Inbound.end``)."""
         spans, meter = self._spans, self._meter
         told = self._monitoring.of(path)
         under_way = self.under_way
@@ -141,9 +150,13 @@ class Handlers:
             if told is not None:
                 told.began()
             try:
-                async with aclosing(function(readable(request), context)) as messages:
-                    async for message in messages:
-                        yield message
+                try:
+                    async with aclosing(function(readable(request), context)) as messages:
+                        async for message in messages:
+                            yield message
+                finally:
+                    if not ends:
+                        served.end()
             except GeneratorExit:
                 meter.end(began)
                 ended(told, span, began, context, StatusCode.CANCELLED)

@@ -20,6 +20,7 @@ from typing import Any, Final, Protocol
 
 from grpc import StatusCode
 
+from seawall.context import end_request
 from seawall.statuses import Cancelled
 
 _core: Any = import_module("grpc._cython.cygrpc")
@@ -42,7 +43,8 @@ def in_steps(
 ) -> Callable[..., AsyncIterator[Any]]:
     """An async generator function that does what ``function`` does, in the threads of ``pool``.
 
-    All steps of a call run in one copy of the context variables of its task.
+    All steps of a call run in one copy of the context variables of its task. The last one ends the
+    request (``end_request``), as a thread goes on for a while when the call is cancelled.
     """
 
     async def messages(request: Any, context: Any) -> AsyncIterator[Any]:
@@ -64,9 +66,15 @@ def in_a_thread(function: Callable[..., Any], pool: Pool) -> Callable[..., Await
     """A coroutine function that does what ``function`` does, which reads a stream of requests and
     returns one response, in a thread of ``pool``."""
 
+    def run_to_its_end(requests: _Requests, context: Any) -> Any:
+        try:
+            return function(requests, context)
+        finally:
+            end_request()  # here, as the thread goes on when the call is cancelled
+
     async def response(messages: Any, context: Any) -> Any:
         requests = _Requests(messages, context)
-        run = partial(function, requests, sync_context(context))
+        run = partial(run_to_its_end, requests, sync_context(context))
         try:
             return await asyncio.wrap_future(pool.begin(contextvars.copy_context().run, (run,)))
         finally:
@@ -108,13 +116,21 @@ class _Steps:
                 self._messages = iter(self._begin())
             message = next(self._messages, _END)
         except BaseException:
-            self._ended = True
+            self._end()
             raise
-        self._ended = message is _END
+        if message is _END:
+            self._end()
         return message
 
+    def _end(self) -> None:
+        self._ended = True
+        end_request()
+
     def _close_later(self, step: Future[Any]) -> None:
-        if self._ended or not hasattr(self._messages, "close"):
+        if self._ended:
+            return
+        if not hasattr(self._messages, "close"):
+            self._context.run(self._end)
             return
         try:
             self._pool.begin(self._context.run, (self._close,))
@@ -126,6 +142,8 @@ class _Steps:
             self._messages.close()  # type: ignore[union-attr]
         except Exception:
             _log.exception("%s raised when its stream was closed", self._path)
+        finally:
+            self._end()
 
 
 class _Requests:

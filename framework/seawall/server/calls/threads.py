@@ -172,6 +172,7 @@ class _Step:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, _: object) -> None:
+        self._served.end()
         report(self._meter, self._began, self._served, self.context, failed=kind is not None)
         if self._told is None and self._span is None:
             return
