@@ -203,6 +203,11 @@ class Success:
         return f"Success({self.value!r})"
 
 
+def as_success(answer: Any) -> Success:
+    """What a function has returned, as an outcome; our own functions may return one."""
+    return answer if type(answer) is Success else Success(answer)
+
+
 class Failure:
     """The call, or one attempt at it, did not succeed."""
 
@@ -298,7 +303,11 @@ class Call:
     absent: Failure | None = None
     """What the last of these said: the answer, if everybody has been tried."""
     attempts: list[Attempt] | None = None
-    """The failed attempts."""
+    """All but the one that answered; that too if it had been left running (``late``)."""
+    free = 0
+    """How often it was sent again for nothing, as nobody can have run the attempt before."""
+    late = False
+    """The answer is of an attempt that had been left running."""
     notes: list[str] | None = None
     """What budget, breaker and deadline had to say."""
     metadata: tuple[tuple[str, str | bytes], ...] = ()

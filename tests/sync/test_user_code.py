@@ -212,6 +212,23 @@ STALE = {
 }
 
 
+def test_another_methods_stale_answer_is_marked(servers, url):
+    service = servers.start()
+    (entry,) = STALE["methodConfig"]
+    path = "/seawall.tests.Echo/Say"
+    charge = {
+        "name": [{"service": "seawall.tests.Echo", "method": "Charge"}],
+        "seawall": {"fallback": {"method": path}},
+    }
+    with seawall.sync.connect(url, service_config={"methodConfig": [entry, charge]}) as channel:
+        echo = pb_grpc.EchoStub(channel)
+        echo.Say(REQUEST)
+        service.hook = failing()
+        answer, call = echo.Charge.with_call(REQUEST)
+        assert answer.text == REQUEST.text
+        assert [key for key, _ in call.trailing_metadata()] == ["seawall-stale"]
+
+
 def test_an_answer_waits_for_nobodys_fallback(servers, url):
     """Keeping it for later takes no thread, though those for fallbacks are all held up."""
     service = servers.start()

@@ -17,6 +17,7 @@ from tests.echo import failing
 from tests.protos import echo_pb2 as pb
 from tests.protos import echo_pb2_grpc as pb_grpc
 from tests.telemetry.measured import series
+from tests.transport.leaving_server import Leaves, LeavingServer
 
 REQUEST = pb.EchoRequest(text="hello")
 SERVICE = "seawall.tests.Echo"
@@ -89,6 +90,24 @@ async def test_attempts_that_all_fail(metrics, start, echo):
         await echo.Say(REQUEST)
     (family,) = (f for f in metrics.collect() if f.instrument is catalogue.CALL_RETRIES)
     assert family.series[SAY, SERVICE].sum == 2
+
+
+async def test_an_answer_that_is_no_servers_is_no_attempt(metrics, start, echo):
+    (await start()).hook = failing()
+    with seawall.options(fallback=pb.EchoReply()):
+        await echo.Charge(REQUEST)
+        await echo.Say(REQUEST)
+    (family,) = (f for f in metrics.collect() if f.instrument is catalogue.CALL_RETRIES)
+    assert {labels: value.sum for labels, value in family.series.items()} == {(SAY, SERVICE): 2}
+
+
+async def test_what_nobody_can_have_run_is_sent_again_for_nothing(metrics):
+    async with LeavingServer(Leaves.UNSEEN) as server:
+        async with seawall.connect(f"static://{server.address}") as channel:
+            await pb_grpc.EchoStub(channel).Charge(REQUEST, timeout=LIMIT)
+    free = series(metrics, catalogue.CALL_TRANSPARENT_RETRIES)
+    assert free == {(CHARGE, SERVICE): 1}
+    assert series(metrics, catalogue.CALL_RETRIES) == {}
 
 
 async def test_a_hedge_and_the_attempt_that_lost(metrics, start, echo):

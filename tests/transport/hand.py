@@ -52,10 +52,6 @@ class HandDriver(Driver):
         """How often it has told of its end."""
 
     @property
-    def outcome(self) -> Any:
-        return self._outcome
-
-    @property
     def open(self) -> list[Attempt]:
         """The attempts that have not ended."""
         return [attempt for attempt in self.attempts if attempt.code is None]
@@ -105,7 +101,7 @@ class HandDriver(Driver):
         assert inner.code is not None
         return inner.code
 
-    def _failure_of(self, inner: Attempt, code: StatusCode, connected: bool) -> Failure:
+    def _failure_of(self, inner: Attempt, code: StatusCode, stayed: bool) -> Failure:
         return Failure(code, "told to fail")
 
     def _later(self, seconds: float, do: Callable[[], None]) -> Job:

@@ -103,6 +103,20 @@ async def test_the_last_good_answer_is_marked(start, fleet):
         await stub.Say(pb.EchoRequest(text="never asked before"))
 
 
+async def test_so_is_that_of_another_method(start, fleet):
+    service = await start()
+    say, charge = ({"name": [{"service": SERVICE, "method": name}]} for name in ("Say", "Charge"))
+    say["seawall"] = {"staleIfError": {"maxAge": "60s"}}
+    charge["seawall"] = {"fallback": {"method": f"/{SERVICE}/Say"}}
+    stub = fleet({"methodConfig": [say, charge]})
+    await stub.Say(REQUEST)
+    service.hook = failing()
+    call = stub.Charge(REQUEST)
+    assert (await call).text == "hello"
+    assert [key for key, _ in await call.trailing_metadata()] == ["seawall-stale"]
+    assert "another method, with what a server had said before" in call.explain()
+
+
 async def test_another_method_answers(start, fleet):
     service = await start()
     path, rest = f"/{SERVICE}/Charge", asyncio.sleep

@@ -60,9 +60,11 @@ def _with_fallback(call: Call, inner: Handler, source: Any, told: Told) -> Plan:
     if not answer.ok:
         call.note(f"{name} failed too: {_in_a_line(answer)}")
         return outcome
-    call.note(f"answered by {name}")
     told(call, kind)
-    return Success(answer.value, fallback=kind)
+    if answer.trailing:  # the other method's answer is not new itself
+        kind, name = "stale", f"{name}, with what a server had said before"
+    call.note(f"answered by {name}")
+    return Success(answer.value, fallback=kind, trailing=answer.trailing)
 
 
 def _in_a_line(failure: Failure) -> str:

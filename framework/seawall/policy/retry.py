@@ -207,7 +207,7 @@ def retry(policy: RetryPolicy, budget: Budget, clock: Clock, random: Random) -> 
 def attempts(inner: Handler, retrier: Retrier, call: Call) -> Plan:
     """The plan of a call that may be attempted several times, as ``retrier`` decides."""
     retrier.budget.request()
-    unsent = backoffs = 0
+    backoffs = 0
     lingering = False
     if call.alone:
         call.marks = (NO_RETRY,)
@@ -218,10 +218,10 @@ def attempts(inner: Handler, retrier: Retrier, call: Call) -> Plan:
             if outcome.ok:
                 break
             lingering = lingering or outcome.pending is not None
-            free = unsent < UNSENT_RETRIES and _free(call, outcome)
+            free = call.free < UNSENT_RETRIES and _free(call, outcome)
             _elsewhere_next(call, outcome, free)
             if free:
-                unsent += 1
+                call.free += 1
             else:
                 delay = retrier.delay(call, outcome, backoffs)
                 if delay is None:

@@ -70,22 +70,28 @@ def _call(series: _Calls, clock: Clock, inner: Handler, call: Call) -> Plan:
     try:
         outcome = yield from inner(call)
     except BaseException:
-        series.ended(call, StatusCode.CANCELLED, clock())
+        series.ended(call, StatusCode.CANCELLED, clock(), _more(call))
         raise
     if outcome.ok:
+        more = 0 if call.attempts is None else _more(call, answered=not outcome.fallback)
         if call.method.response_streaming and not outcome.fallback:
-            call.when_ended(partial(_stream_ended, series, clock, call))
+            call.when_ended(partial(_stream_ended, series, clock, call, more))
             return outcome
-        series.ended(call, _OK, clock())
+        series.ended(call, _OK, clock(), more)
     else:
         if outcome.refusal is not None:
             series.refused(outcome.refusal)
-        series.ended(call, outcome.code, clock())
+        series.ended(call, outcome.code, clock(), _more(call))
     return outcome
 
 
-def _stream_ended(series: _Calls, clock: Clock, call: Call, end: Outcome) -> None:
-    series.ended(call, _OK if end.ok else end.code, clock())
+def _more(call: Call, *, answered: bool = False) -> int:
+    """The attempts after the first, of which one has ``answered`` the call or none."""
+    return len(call.attempts or ()) - 1 + (answered and not call.late)
+
+
+def _stream_ended(series: _Calls, clock: Clock, call: Call, more: int, end: Outcome) -> None:
+    series.ended(call, _OK if end.ok else end.code, clock(), more)
 
 
 def _attempt(
@@ -163,19 +169,21 @@ class _Calls:
         self._labels = method.path[1:], method.service
         self._durations = Durations(metrics, catalogue.CALL_DURATION, *self._labels)
 
-    def ended(self, call: Call, code: StatusCode, now: float) -> None:
+    def ended(self, call: Call, code: StatusCode, now: float, more: int) -> None:
+        """It has ended, after ``more`` attempts than one."""
         self._durations.record(code, now - call.started)
-        if call.attempts is not None:
-            self._repeated(call, code)
+        if more > 0:
+            self._repeated(call, more)
 
     def refused(self, refusal: type[Refused]) -> None:
         reason = _WORDS.sub("_", refusal.__name__).lower()
         self._metrics.counter(catalogue.REFUSALS, self._labels[0], reason).add()
 
-    def _repeated(self, call: Call, code: StatusCode) -> None:
-        """Count the attempts after the first; those that have failed are on record."""
-        more = len(call.attempts or ()) - (code is not _OK)
-        if more > 0:
-            hedged = call.eager
-            instrument = catalogue.CALL_HEDGES if hedged else catalogue.CALL_RETRIES
-            self._metrics.histogram(instrument, *self._labels).record(more)
+    def _repeated(self, call: Call, more: int) -> None:
+        free = min(call.free, more)
+        for instrument, count in (
+            (catalogue.CALL_TRANSPARENT_RETRIES, free),
+            (catalogue.CALL_HEDGES if call.eager else catalogue.CALL_RETRIES, more - free),
+        ):
+            if count > 0:
+                self._metrics.histogram(instrument, *self._labels).record(count)

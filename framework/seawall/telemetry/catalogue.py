@@ -95,6 +95,10 @@ CALL_RETRIES: Final = Instrument(
     "grpc.client.call.retries", "histogram", "{retry}",
     "Attempts after the first, of calls that had any", _CLIENT, _REPEATS,
 )  # fmt: skip
+CALL_TRANSPARENT_RETRIES: Final = Instrument(
+    "grpc.client.call.transparent_retries", "histogram", "{transparent_retry}",
+    "Attempts after one that nobody can have run, of calls that had any", _CLIENT, _REPEATS,
+)  # fmt: skip
 CALL_HEDGES: Final = Instrument(
     "grpc.client.call.hedges", "histogram", "{hedge}",
     "Attempts beside or after the first, of hedged calls that had any", _CLIENT, _REPEATS,

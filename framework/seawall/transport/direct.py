@@ -21,7 +21,7 @@ from seawall.transport.batches import Batch, core, usable
 from seawall.transport.translate import CODES
 
 if TYPE_CHECKING:
-    from seawall.transport.driver import Items
+    from seawall.transport.attempting import Items
 
 _NEEDED: Final = (
     "SendInitialMetadataOperation",

@@ -10,11 +10,12 @@ from typing import Any
 
 from grpc import StatusCode
 
-from seawall.call import Failure, Outcome, Success
+from seawall.call import Failure, Outcome, as_success
 from seawall.context import without_fallback
 from seawall.errors import in_words
 from seawall.policy.plan import Await, Run
-from seawall.transport.driver import Cancellable, Driver
+from seawall.transport.attempting import Cancellable
+from seawall.transport.driver import Driver
 from seawall.transport.translate import failure_of, resolved
 
 
@@ -66,7 +67,7 @@ class LoopDriver(Driver):
         try:
             with without_fallback():
                 value = effect.function(*effect.arguments)
-                answer = Success(await value if inspect.isawaitable(value) else value)
+                answer = as_success(await value if inspect.isawaitable(value) else value)
         except asyncio.CancelledError as error:
             if self._running is None:
                 raise  # the call was cancelled, and so we were

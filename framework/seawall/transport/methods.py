@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from grpc import aio
 
-from seawall.call import Call, Method
+from seawall.call import Call, Method, Success
 from seawall.config import MethodPolicy
 from seawall.context import answering, answering_for, inbound, inherit
 from seawall.policy.deadline import deadline_of
@@ -100,7 +100,8 @@ class Bound:
         )
         timeout = None if until is None else until - time.monotonic()
         with answering_for(self._path):
-            return other(request, timeout=timeout, metadata=metadata)
+            call = other(request, timeout=timeout, metadata=metadata)
+        return call if self.response_streaming else _outcome_of(call)
 
     def _facts(
         self,
@@ -138,6 +139,12 @@ class Bound:
             call.headers = given = checked_metadata(metadata)
             items = given + items
         return self, call, route.handler(call), route.discovery, arguments, items
+
+
+async def _outcome_of(call: Any) -> Success:
+    """What another method has answered, with the marks of an answer that is not new."""
+    answer = await call
+    return Success(answer, trailing=call.outcome.trailing)
 
 
 class _FromMessage(Bound):

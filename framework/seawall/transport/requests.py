@@ -13,8 +13,8 @@ from grpc import StatusCode, aio
 
 from seawall.call import Call, Failure
 from seawall.errors import in_words
+from seawall.transport.attempting import CANCELLED
 from seawall.transport.batches import core, public_only
-from seawall.transport.driver import CANCELLED
 from seawall.transport.rpc import Rpc
 
 BUFFER_LIMIT = 256 * 1024

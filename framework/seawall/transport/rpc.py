@@ -11,7 +11,7 @@ from grpc import StatusCode
 from grpc.aio import AioRpcError, Metadata
 
 from seawall.call import Failure, Outcome
-from seawall.transport.driver import CANCELLED
+from seawall.transport.attempting import CANCELLED
 from seawall.transport.loop import LoopDriver
 from seawall.transport.story import explained
 from seawall.transport.translate import CallError, error_of
@@ -85,7 +85,7 @@ class Rpc(LoopDriver):
 
     def explain(self) -> str:
         """The story of the call so far: each failed attempt, and what the policies said."""
-        return explained(self._call, self._outcome, self._error)
+        return explained(self._call, self._outcome, self._winning(), self._error)
 
     async def _attempt_in_hand(self) -> Any:
         """Wait until there is one; None if the call ends first."""

@@ -17,7 +17,7 @@ from grpc import StatusCode, aio
 from grpc.aio import EOF
 
 from seawall.call import Call, Failure, Outcome, Success
-from seawall.transport.driver import CANCELLED, Items, tell
+from seawall.transport.attempting import CANCELLED, Items, tell
 from seawall.transport.requests import Requesting
 from seawall.transport.rpc import Rpc
 from seawall.transport.translate import NO_METADATA, FlatMetadata, failure_of, resolved
@@ -55,9 +55,8 @@ class ResponseStream(Rpc):
             if code is not StatusCode.OK:
                 self._failed(inner, code)
                 return
-        self._clear_alarm()
         self._first = first
-        self._step(Success(inner))
+        self._answered(inner)
 
     def _settle(self, outcome: Outcome) -> None:
         if outcome.ok and not outcome.fallback:
@@ -88,6 +87,7 @@ class ResponseStream(Rpc):
         if self._outcome is None and inner is not None and self._opened.done():
             self._outcome = CANCELLED
             inner.cancel()  # reports the end to the layers
+            self._record(CANCELLED)
             self._outcome = None
             self._finish(CANCELLED)
             return True

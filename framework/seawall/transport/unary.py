@@ -9,8 +9,8 @@ from typing import Any
 from grpc import StatusCode, aio
 
 from seawall.call import Failure, Success
+from seawall.transport.attempting import CANCELLED, Items
 from seawall.transport.direct import DirectAttempt, DirectMethod
-from seawall.transport.driver import CANCELLED, Items
 from seawall.transport.requests import Requesting
 from seawall.transport.rpc import Rpc
 from seawall.transport.translate import (

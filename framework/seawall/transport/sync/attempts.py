@@ -16,7 +16,7 @@ import grpc
 from grpc import StatusCode, aio
 
 from seawall.call import Failure
-from seawall.transport.driver import Items
+from seawall.transport.attempting import Items
 from seawall.transport.sync import inside
 from seawall.transport.sync.requests import Feed
 from seawall.transport.sync.twin import Twin

@@ -12,7 +12,7 @@ from grpc import StatusCode
 
 from seawall.call import Failure, Outcome
 from seawall.policy.plan import Run
-from seawall.transport.driver import CANCELLED, OUTRUN, Cancellable, Items
+from seawall.transport.attempting import CANCELLED, OUTRUN, Cancellable, Items
 from seawall.transport.sync import processes
 from seawall.transport.sync.attempts import Attempt, Blocking, Managed
 from seawall.transport.sync.reading import READING

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from seawall.call import Call
+from seawall.call import Call, Success
 from seawall.context import answering, answering_for, inbound, inherit
 from seawall.policy.deadline import deadline_of
 from seawall.transport.methods import Deserializer, Route, Serializer
@@ -207,12 +207,13 @@ class UnaryUnary(_Unary, grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg
 
     def _call_alternative(
         self, path: str, request: Any, until: float | None, metadata: MetadataLike | None
-    ) -> Any:
+    ) -> Success:
         """Call the method that answers if this one fails, with the time that the caller gave."""
         other = self._channel.method(UnaryUnary, path, None, *self._bound.reading)
         timeout = None if until is None else until - time.monotonic()
         with answering_for(self._bound._path):
-            return other(request, timeout=timeout, metadata=metadata)
+            answer, call = other.with_call(request, timeout=timeout, metadata=metadata)
+        return Success(answer, trailing=call.outcome.trailing)
 
 
 class StreamUnary(_Unary, grpc.StreamUnaryMultiCallable):  # type: ignore[type-arg]

@@ -11,7 +11,7 @@ import grpc
 from grpc import StatusCode
 
 from seawall.call import Failure, Outcome
-from seawall.transport.driver import CANCELLED
+from seawall.transport.attempting import CANCELLED
 from seawall.transport.story import explained
 from seawall.transport.sync import processes
 from seawall.transport.sync.driver import SyncDriver
@@ -45,7 +45,7 @@ class SyncRpc(SyncDriver, grpc.Call, grpc.Future):  # type: ignore[type-arg]
 
     def explain(self) -> str:
         """The story of the call so far: each failed attempt, and what the policies said."""
-        return explained(self._call, self._outcome, self._error)
+        return explained(self._call, self._outcome, self._winning(), self._error)
 
     # --- its end ------------------------------------------------------------------------------
 

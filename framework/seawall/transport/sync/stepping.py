@@ -19,7 +19,8 @@ from grpc import StatusCode
 
 from seawall.call import Failure
 from seawall.policy.plan import Await
-from seawall.transport.driver import Cancellable, Driver
+from seawall.transport.attempting import Cancellable
+from seawall.transport.driver import Driver
 from seawall.transport.sync import processes
 from seawall.transport.sync.timers import Alarm
 

@@ -17,7 +17,7 @@ import grpc
 from grpc import StatusCode
 
 from seawall.call import Call, Failure, Outcome, Success
-from seawall.transport.driver import Items
+from seawall.transport.attempting import Items
 from seawall.transport.sync import processes
 from seawall.transport.sync.requesting import Requesting
 from seawall.transport.sync.rpc import SyncRpc
@@ -114,8 +114,7 @@ class UnaryStreamCall(SyncRpc):
 
     def _open(self, attempt: Streamed) -> None:
         if attempt is self._inner and self._outcome is None and not self._opened:
-            self._clear_alarm()
-            self._step(Success(attempt))
+            self._answered(attempt)
 
     # --- attempts -----------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from grpc import StatusCode
 
-from seawall.call import Failure, Outcome, Success
+from seawall.call import Failure, Outcome, as_success
 from seawall.context import without_fallback
 from seawall.errors import in_words
 from seawall.policy.plan import Run
@@ -36,7 +36,7 @@ def answer_of(effect: Run) -> Outcome:
     except Exception as error:
         return Failure(StatusCode.UNKNOWN, in_words(error), error=error)
     if not inspect.isawaitable(value):
-        return Success(value)
+        return as_success(value)
     if inspect.iscoroutine(value):
         value.close()
     name = getattr(effect.function, "__qualname__", repr(effect.function))
