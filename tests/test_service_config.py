@@ -41,7 +41,7 @@ def with_method(**fields) -> dict:
 def test_nothing_is_the_defaults():
     config = load_service_config(None)
     policy = config.for_method(method("a.B", "C"))
-    assert config.balancer.name == "least_loaded"
+    assert config.balancer.name == "hot_cold"
     assert policy.timeout is None and policy.retry.max_attempts == 3
 
 

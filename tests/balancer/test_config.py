@@ -146,7 +146,7 @@ def test_what_is_wrong_is_named(entry, error):
 
 
 def test_eight_policies_deep_is_built():
-    assert parsed(nested(7)).build(lambda: 0.5, lambda: 0.0, "a").reports_from is None
+    assert parsed(nested(7)).build(lambda: 0.5, lambda: 0.0, "a").reports_from
 
 
 def offered(monkeypatch, name, value):

@@ -84,7 +84,8 @@ def test_reports_reach_the_child_of_the_zone():
         world.report(one, in_flight=1.0, latency=0.01)
     assert list(world.balancer._here._pool) == [a]
     assert list(world.balancer._elsewhere._pool) == [b]
-    assert not World(policy("locality"), zone="a").balancer.reports_from
+    plain = policy("locality", childPolicy=[{"least_loaded": {}}])
+    assert not World(plain, zone="a").balancer.reports_from
 
 
 def test_a_zone_that_is_no_text_is_read_as_text():

@@ -193,6 +193,18 @@ class TestFarSlower:
         found[0].answered = 99.99
         assert picker.pick(tuple(found), call()) is found[0]
 
+    def test_one_that_has_not_been_called_for_long_is_not_the_quickest(self):
+        """Its estimate has decayed, and a call that probes it is under way."""
+        found = self.endpoints(slow_latency=0.005)
+        ill = found[0]
+        ill.latency = PeakEwma()
+        ill.latency.observe(1.0, 80.0)
+        ill.outstanding, ill.busy_since = 1, 99.9
+        for one in found[1:]:
+            one.outstanding = 0
+        picker = LeastLoaded(Random(1).random, lambda: 100.0)
+        assert all(picker.pick(tuple(found), call()) is not ill for _ in range(50))
+
     def test_if_all_are_silent_the_least_loaded_is_picked(self):
         found = self.endpoints(slow_latency=0.005)
         for one in found:

@@ -77,8 +77,9 @@ def test_one_slow_of_five_fails_no_idempotent_call():
 
 
 def test_linkerds_scenario():
+    """By balancing alone: the method is not idempotent, and nothing is hedged."""
     result = play("linkerd", 40.0)
-    assert result.success(5, 35) >= 0.999
+    assert result.success() >= 0.9998
     assert result.latency(0.999) < 0.01
 
 

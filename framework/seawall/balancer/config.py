@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from seawall.balancer.base import BalancerPolicy
-from seawall.balancer.least_loaded import LeastLoadedPolicy
+from seawall.balancer.hot_cold import HotColdPolicy
 from seawall.errors import ConfigError
 from seawall.fields import Fields, in_brief
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Parser = Callable[[Fields], BalancerPolicy]
 
-DEFAULT: Final[BalancerPolicy] = LeastLoadedPolicy()
+DEFAULT: Final[BalancerPolicy] = HotColdPolicy()
 
 ENTRY_POINTS: Final = "seawall.balancers"
 """Entry point group of third-party balancers: a name, and a ``Parser``: what is called with the
@@ -92,6 +92,8 @@ def _child(fields: Fields) -> BalancerPolicy:
 
 
 def _least_loaded(fields: Fields) -> BalancerPolicy:
+    from seawall.balancer.least_loaded import LeastLoadedPolicy
+
     fields.only()
     return LeastLoadedPolicy()
 
@@ -119,8 +121,6 @@ def _least_request(fields: Fields) -> BalancerPolicy:
 
 
 def _hot_cold(fields: Fields) -> BalancerPolicy:
-    from seawall.balancer.hot_cold import HotColdPolicy
-
     fields.only("poolSize", "reportAge", "hotQuantile")
     default = HotColdPolicy()
     return HotColdPolicy(

@@ -53,13 +53,26 @@ class LeastLoaded(Balancer):
         far = chosen.latency.rank - best > FAR
         if not far and not (chosen.outstanding and _silent(chosen, self._clock())):
             return chosen
-        now = self._clock()
-        others = [e for e in candidates if e.latency.rank - best <= FAR and not _silent(e, now)]
+        others = self._quicker(candidates, best, chosen.latency.usual)
         if not others:
             return chosen
         quick, _ = self._least(others)
         slow_load = (chosen.outstanding + 1) * chosen.share * SLOW
         return quick if (quick.outstanding + 1) * quick.share <= slow_load else chosen
+
+    def _quicker(
+        self, candidates: Sequence[Endpoint], best: float, usual: float
+    ) -> list[Endpoint]:
+        """Those of about the lowest latency. One that nobody has called for long is not among them
+        if it took longer than ``usual`` when it was called: its estimate has merely decayed."""
+        now = self._clock()
+        return [
+            endpoint
+            for endpoint in candidates
+            if endpoint.latency.rank - best <= FAR
+            and endpoint.latency.usual <= usual
+            and not _silent(endpoint, now)
+        ]
 
     def _least(self, candidates: Sequence[Endpoint]) -> tuple[Endpoint, float]:
         """The one with the fewest calls, and the rank of the one with the lowest latency known."""

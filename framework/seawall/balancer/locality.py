@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 from seawall.balancer.base import Balancer, BalancerPolicy, Needs, needs_of
-from seawall.balancer.least_loaded import LeastLoadedPolicy
+from seawall.balancer.hot_cold import HotColdPolicy
 from seawall.balancer.snapshot import OncePerSnapshot, census, fact, parted
 from seawall.call import ZONE, Call, Endpoint, LoadReport
 from seawall.clock import Clock, Random
@@ -20,7 +20,7 @@ class LocalityPolicy(Record):
     traffic: float | None = None
     """``trafficShare``: the part of the service's calls that comes from the caller's zone, above
     0 and at most 1. None = all zones that have instances send the same."""
-    child: BalancerPolicy = LeastLoadedPolicy()
+    child: BalancerPolicy = HotColdPolicy()
     """``childPolicy``: picks within the zone, and among all the others."""
 
     @property

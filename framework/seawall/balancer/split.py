@@ -9,7 +9,7 @@ from itertools import accumulate
 from typing import ClassVar, NamedTuple
 
 from seawall.balancer.base import Balancer, BalancerPolicy, Needs, needs_of
-from seawall.balancer.least_loaded import LeastLoadedPolicy
+from seawall.balancer.hot_cold import HotColdPolicy
 from seawall.balancer.snapshot import OncePerSnapshot, capacity, fact, parted
 from seawall.call import Call, Endpoint, LoadReport
 from seawall.clock import Clock, Random
@@ -26,7 +26,7 @@ class SplitPolicy:
     """The fact that tells versions apart."""
     header: str = ""
     """The metadata key with which a call asks for one version; empty = none does."""
-    child: BalancerPolicy = LeastLoadedPolicy()
+    child: BalancerPolicy = HotColdPolicy()
     """``childPolicy``: picks within a version."""
 
     @property
