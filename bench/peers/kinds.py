@@ -198,10 +198,23 @@ async def kit(addresses: Sequence[str], extra: Mapping[str, Any]) -> AsyncIterat
 @asynccontextmanager
 async def seawall(addresses: Sequence[str], extra: Mapping[str, Any]) -> AsyncIterator[Caller]:
     """``seawall.connect``: its defaults, and that the method is idempotent; or a file's config."""
+    entry = {"name": [{"service": SERVICE}], "seawall": {"idempotent": True}}
+    async with _connected(addresses, extra.get("config") or {"methodConfig": [entry]}) as call:
+        yield call
+
+
+@asynccontextmanager
+async def seawall_once(addresses: Sequence[str], extra: Mapping[str, Any]) -> AsyncIterator[Caller]:
+    """One attempt a call, neither repeated nor hedged: what balancing does by itself."""
+    entry = {"name": [{"service": SERVICE}], "seawall": {"retries": False}}
+    async with _connected(addresses, {"methodConfig": [entry]}) as call:
+        yield call
+
+
+@asynccontextmanager
+async def _connected(addresses: Sequence[str], config: Any) -> AsyncIterator[Caller]:
     from seawall import connect
 
-    entry = {"name": [{"service": SERVICE}], "seawall": {"idempotent": True}}
-    config = extra.get("config") or {"methodConfig": [entry]}
     registry = "static://" + ",".join(addresses)
     async with connect(registry=registry, service_config=config) as fleet:
         stub = EchoStub(fleet)
@@ -215,5 +228,5 @@ async def seawall(addresses: Sequence[str], extra: Mapping[str, Any]) -> AsyncIt
 
 KINDS: Final[dict[str, Opener]] = {
     "bare": bare, "native": native, "native-limit": native_limit, "glue": glue, "kit": kit,
-    "envoy": bare, "seawall": seawall,
+    "envoy": bare, "seawall": seawall, "seawall-once": seawall_once,
 }  # fmt: skip

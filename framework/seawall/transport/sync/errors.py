@@ -95,4 +95,5 @@ def _kind(kind: Any) -> type[CallError]:
     """The sync stack's class for one of the aio stack's: whatever is refused there is here."""
     if kind is CallError:
         return SyncCallError
-    return type(kind.__name__, (SyncCallError, kind), {"__doc__": kind.__doc__})
+    facts = {"__module__": __name__, "__doc__": kind.__doc__}
+    return type(kind.__name__, (SyncCallError, kind), facts)
