@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, Final
 
 BIN: Final = 0.5
 """Seconds of a step of the pictures."""
-
+WELL: Final = 99.0
+"""Per cent of good answers from where on a client is well."""
 
 LATE: Final = "answered too late"
 """In the place of a code: OK, but after the deadline, counted from when the call was due."""
@@ -144,3 +146,11 @@ def timeline(turns: Sequence[Turn], seconds: float) -> list[dict[str, Any]]:
         for number, (good, latencies) in enumerate(bins)
         if good
     ]
+
+
+def recovery(steps: Sequence[Mapping[str, Any]], end: float) -> float | None:
+    """Seconds from ``end`` on until 99 % of the calls are good for as long as is looked; None if
+    they never are. As exact as a timeline's steps are long."""
+    after = [step for step in steps if step["at"] + BIN > end]
+    good = list(takewhile(lambda step: step["success"] >= WELL, reversed(after)))
+    return max(0.0, float(good[-1]["at"]) - end) if good else None

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from bench.peers.figures import Figures, Turn, figures, timeline
+from bench.peers.figures import WELL, Figures, Turn, figures, recovery, timeline
 from bench.peers.rows import row_of
 from bench.peers.scenarios import Scenario
 from bench.report import table
@@ -123,6 +123,19 @@ def errors(run: Run, scenario: Scenario) -> str:
     return "; ".join(words)
 
 
+def recoveries(run: Run, scenario: Scenario) -> str:
+    """When each client was well again after the fault, for those that it had hurt."""
+    fault = run.fault(scenario)
+    if fault is None or fault[1] >= scenario.seconds * run.pace(scenario):
+        return ""
+    hurt = [name for name, one in run.figures(scenario).items() if one.success < WELL]
+    words = []
+    for name in hurt:
+        after = recovery(run.timelines(scenario)[name], fault[1])
+        words.append(f"{name} " + ("not at all" if after is None else f"after {after:.1f} s"))
+    return ", ".join(words)
+
+
 def facts(run: Run) -> list[str]:
     machine, method = run.machine, run.method
     packages = ", ".join(f"{name} {found}" for name, found in machine["packages"].items() if found)
@@ -176,6 +189,8 @@ def as_text(run: Run) -> str:
         block = f"{scenario.name}: {scenario.what}\n\n{details(run, scenario)}"
         if failed := errors(run, scenario):
             block += f"\nfailed: {failed}"
+        if well := recoveries(run, scenario):
+            block += f"\nback at {WELL:.0f} % after the fault's end: {well}"
         blocks.append(block)
     if lines := notes(run):
         blocks.append("\n".join(f"note: {line}" for line in lines))
@@ -197,6 +212,8 @@ def as_markdown(run: Run, images: str) -> str:
         ]
         if failed := errors(run, scenario):
             blocks.append(f"Failed: {failed}.")
+        if well := recoveries(run, scenario):
+            blocks.append(f"Back at {WELL:.0f} % good answers after the fault's end: {well}.")
         blocks.append(f"![{scenario.name}]({images}/bench-{scenario.name}.svg)")
     if lines := notes(run):
         blocks.append(

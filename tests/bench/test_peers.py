@@ -13,7 +13,7 @@ import pytest
 from bench.peers import report
 from bench.peers.client import Load, arrivals
 from bench.peers.envoy import bootstrap
-from bench.peers.figures import Turn, figures, percentile, timeline
+from bench.peers.figures import Turn, figures, percentile, recovery, timeline
 from bench.peers.kinds import KINDS, NATIVE, native_limit_config
 from bench.peers.rows import CANDIDATE, ROWS, contenders
 from bench.peers.scenarios import SCENARIOS, Scenario, failing
@@ -123,6 +123,21 @@ class TestFigures:
         steps = timeline([turn(calls)], 2.0)
         assert [(step["at"], step["success"]) for step in steps] == [(0.0, 50.0), (1.0, 100.0)]
         assert steps[1]["p99"] == 0.3
+
+    @pytest.mark.parametrize(
+        ("success", "after"),
+        [
+            ([100, 0, 0, 100, 100], 0.0),
+            ([100, 0, 0, 98.9, 99], 0.5),
+            ([100, 0, 0, 100, 50], None),
+            ([100, 0, 0, 100, 50, 100], 1.0),
+            ([100, 100, 100, 100, 100], 0.0),
+            ([100, 0], None),
+        ],
+    )
+    def test_who_is_well_is_so_from_then_on(self, success, after):
+        steps = [{"at": 0.5 * n, "success": float(one)} for n, one in enumerate(success)]
+        assert recovery(steps, 1.5) == after
 
 
 class TestReport:

@@ -21,6 +21,7 @@ from seawall.transport.unsent import SURE_AFTER, says_unsent
 CANCELLED = Failure(StatusCode.CANCELLED, "Locally cancelled by application!")
 LOST = Failure(StatusCode.CANCELLED, "another attempt was answered first", limit=True)
 OUTRUN = Failure(StatusCode.DEADLINE_EXCEEDED, "no answer before the call was over", limit=True)
+_ANSWERED: Final = Success()
 
 _log = logging.getLogger("seawall.transport")
 
@@ -42,9 +43,6 @@ class Cancellable(Protocol):
     def cancel(self) -> Any: ...
 
 
-ANSWERED: Final = Success(None)
-
-
 class Late(NamedTuple):
     """An attempt that is left running."""
 
@@ -54,10 +52,11 @@ class Late(NamedTuple):
     number: int
     sent_at: float
     considered: int
+    """Among how many the endpoint was picked."""
 
 
 class Attempting:
-    """What a driver does with attempts; see ``driver``."""
+    """What a driver does with attempts. The rest of it is ``driver.Driver``."""
 
     _inner: Any = None
     """The attempt in hand; once the call has succeeded, the one that did."""
@@ -172,7 +171,7 @@ class Attempting:
         replaced = outcome is not None and (not outcome.ok or outcome.fallback)
         if not self._answered_at or replaced:
             return None
-        return self._told(self._winner or self._in_hand([]), ANSWERED, self._answered_at)
+        return self._told(self._winner or self._in_hand([]), _ANSWERED, self._answered_at)
 
     def _clear_alarm(self) -> None:
         if self._alarm is not None:
