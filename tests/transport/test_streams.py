@@ -123,12 +123,24 @@ async def test_the_same_requests_go_to_the_next_attempt(start, echo):
 
 
 async def test_more_requests_than_are_kept_bind_the_call(start, echo):
-    services = [await start() for _ in range(2)]
+    services, held = [await start() for _ in range(2)], asyncio.Event()
+
+    async def fail_late(name, context):
+        await held.wait()
+        await context.abort(StatusCode.UNAVAILABLE, "too late")
+
     for service in services:
-        service.hook = failing()
-    big = pb.EchoRequest(text="x" * (BUFFER_LIMIT // 2))
-    with pytest.raises(seawall.CallError, match="than are kept"):
-        await echo.Join([big, big, big])
+        service.hook = fail_late
+
+    def big():
+        for number in range(4):
+            if number == 3:
+                held.set()
+            yield pb.EchoRequest(text="x" * (BUFFER_LIMIT // 2))
+
+    async with asyncio.timeout(20):
+        with pytest.raises(seawall.CallError, match="than are kept"):
+            await echo.Join(big())
     assert sum(len(s.seen) for s in services) == 1
 
 
