@@ -193,6 +193,18 @@ class TestFarSlower:
         found[0].answered = 99.99
         assert picker.pick(tuple(found), call()) is found[0]
 
+    @pytest.mark.parametrize("usual", [0.004, None])
+    def test_one_that_is_silent_is_left_alone_though_it_was_the_quickest(self, usual):
+        """Or though nothing is known of it yet."""
+        found = self.endpoints(slow_latency=0.005)
+        frozen = found[0]
+        frozen.latency = PeakEwma()
+        if usual is not None:
+            frozen.latency.observe(usual, 100.0)
+        frozen.outstanding, frozen.busy_since, frozen.answered = 1, 99.9, 0.0
+        picker = LeastLoaded(Random(1).random, lambda: 100.0)
+        assert all(picker.pick(tuple(found), call()) is not frozen for _ in range(50))
+
     def test_one_that_has_not_been_called_for_long_is_not_the_quickest(self):
         """Its estimate has decayed, and a call that probes it is under way."""
         found = self.endpoints(slow_latency=0.005)

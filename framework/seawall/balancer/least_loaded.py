@@ -11,9 +11,10 @@ from seawall.call import Call, Endpoint
 from seawall.clock import Clock, Random
 from seawall.records import Record
 
-FAR: Final = log(3.0)
-"""The logarithm of how many times as long as the quickest one an endpoint takes to be far slower.
-Simulated, 2 takes differences by chance for real ones, 4 and 8 gain less."""
+FAR_TIMES: Final = 3.0
+"""How many times as long as the quickest one an endpoint takes to be far slower. Simulated, 2 takes
+differences by chance for real ones, 4 and 8 gain less."""
+FAR: Final = log(FAR_TIMES)
 
 SLOW: Final = 8.0
 """What a call counts at an endpoint that is far slower than others."""
@@ -53,22 +54,23 @@ class LeastLoaded(Balancer):
         far = chosen.latency.rank - best > FAR
         if not far and not (chosen.outstanding and _silent(chosen, self._clock())):
             return chosen
-        others = self._quicker(candidates, best, chosen.latency.usual)
+        others = self._quicker(candidates, best, chosen.latency.usual * FAR_TIMES if far else inf)
         if not others:
             return chosen
         quick, _ = self._least(others)
         slow_load = (chosen.outstanding + 1) * chosen.share * SLOW
         return quick if (quick.outstanding + 1) * quick.share <= slow_load else chosen
 
-    def _quicker(self, candidates: Sequence[Endpoint], best: float, usual: float) -> list[Endpoint]:
+    def _quicker(self, candidates: Sequence[Endpoint], best: float, most: float) -> list[Endpoint]:
         """Those of about the lowest latency. One that nobody has called for long is not among them
-        if it took longer than ``usual`` when it was called: its estimate has merely decayed."""
+        if it took more than ``most`` seconds when it was called: its estimate has merely decayed.
+        """
         now = self._clock()
         return [
             endpoint
             for endpoint in candidates
             if endpoint.latency.rank - best <= FAR
-            and endpoint.latency.usual <= usual
+            and endpoint.latency.usual <= most
             and not _silent(endpoint, now)
         ]
 
